@@ -1,0 +1,269 @@
+"""The seam: what a session is, and all that it may do to the world.
+
+Rules of the seam:
+
+* A *session* is one connection, sans-IO. Bytes, ``now_ns`` (unix time) and randomness come in as arguments; effects are
+  calls on its port and bytes in its outbox. No loop, socket, thread, clock, chance, environment or log.
+* Every call on the port returns at once. Each token is answered exactly once by ``session.answered(token, answer)``:
+  in the sequencer's process before the call returns, elsewhere later and in any order. Code that works only for one of
+  the two is wrong (a test delays and reorders every answer).
+* Answers leave in request order: ``slot = outbox.open()`` before the call, ``outbox.fill(slot, bytes, commit)`` in
+  ``answered``. What must not leave before it is durable is filled with the answer's ``commit``.
+* A group, and the ``data`` given to ``receive``, are borrowed: use them or copy them before returning.
+* A session holds no reference to shared state. What connections share is an *executor*, reached by ``port.call``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from protocols.outbox import Outbox
+from substrate.api import (
+    Account,
+    Ack,
+    Address,
+    Answer,
+    Conditions,
+    Group,
+    Level,
+    Pattern,
+    Position,
+    Record,
+    Route,
+    Sink,
+    StreamId,
+    StreamKey,
+    Topic,
+    Watcher,
+)
+
+
+class WireError(Exception):
+    """The peer broke the grammar: its connection is closed (after the protocol's own goodbye, where it has one)."""
+
+
+class Refused(Exception):
+    """The peer asked for what we do not allow: answered with the protocol's code. ``code`` is the protocol's own."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Handle(Protocol):
+    def close(self) -> None:
+        """Nothing more comes once this returns. Closing twice is allowed."""
+        ...
+
+
+class Port(Protocol):
+    """All that a session may do to the world."""
+
+    generation: int
+    """Rises whenever a route may have changed (interest, captures). Cached routes of another generation are stale.
+    It cannot change within one ``receive`` but by the session's own calls."""
+
+    def resolve(self, account: Account, address: Address) -> Route:
+        """Where this address goes now. Costs a walk of the interest trie: keep a bounded cache in front."""
+        ...
+
+    def topic(self, account: Account, name: Address) -> Topic | None:
+        """The topic of this name."""
+        ...
+
+    def topics(self, account: Account) -> Sequence[Topic]: ...
+
+    def publish(self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None) -> None:
+        """Append the group to its route's stream (if captured) and give it to live sinks, but those whose ``protocol``
+        is ``served``: the caller's kernel wrote to them itself. Token 0: no answer wanted.
+
+        Answers ``Appended`` (base -1 and commit 0 when captured by nothing), ``Rejected`` (sinks got nothing),
+        ``StreamError`` or ``Unknown``.
+        """
+        ...
+
+    def append(self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
+               when: Conditions | None = None) -> None:
+        """Append a group, or one v2 record batch as a client sent it (checked here: length, CRC, count, producer state).
+
+        The batch is taken over: a ``bytearray`` given is patched in place (base offset, epoch). Live sinks get it too.
+        """
+        ...
+
+    def commit(self, appends: Sequence[tuple[StreamId, Group, Conditions | None]], ack: Ack, token: int) -> None:
+        """Several streams of one shard, all or nothing. Answers a tuple of Appended, or the first Rejected / StreamError."""
+        ...
+
+    def read(self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int,
+             filter: Pattern | None = None) -> None:
+        """Answers ``Batches`` (none if start is the tail: watch it) or ``StreamError(OUT_OF_RANGE)``."""
+        ...
+
+    def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Handle: ...
+
+    def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle:
+        """Live messages whose address matches. Of the sinks of one ``group``, one gets each message."""
+        ...
+
+    def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None:
+        """``tail`` -> Tail; ``find_time`` -> Found (first record at or after); ``epochs`` -> tuple of (Epoch, Position);
+        ``last`` -> Found (of an address); ``count`` -> int (of an address; all if None); ``max_time`` -> Found."""
+        ...
+
+    def call(self, executor: str, request: object, token: int) -> None:
+        """Ask the one owner of a piece of state. ``request`` is plain data, or borrows the read buffer and has ``own()``.
+
+        Answers what the executor answers, with ``commit`` to wait for where it changed something, or ``Failed``.
+        """
+        ...
+
+    def cancel(self, token: int) -> None:
+        """The answer is not wanted any more; it may still come."""
+        ...
+
+    def random(self) -> int:
+        """64 random bits (seeded in the simulator)."""
+        ...
+
+    def account_of(self, protocol: str, user: bytes | None, secret: bytes | None) -> Account | None:
+        """Who this is; None: not let in. Without configured users everybody is of the default account."""
+        ...
+
+    def note(self, event: str, detail: str = "") -> None:
+        """Count ``event`` (a metric name, ``nats_slow_consumers``) and, with a detail, log it."""
+        ...
+
+
+class Called:
+    """What an executor answers: ``answer`` is opaque to the port; ``commit`` is what to wait for."""
+
+    __slots__ = ("answer", "commit", "shard")
+
+    def __init__(self, answer: object, commit: int = 0, shard: int = 0) -> None:
+        self.answer = answer
+        self.commit = commit
+        self.shard = shard
+
+
+class Session(Protocol):
+    """One connection's state machine. The driver owns the socket and calls these, one at a time, never re-entrantly
+    but for ``answered`` (from within a call on the port) and ``Sink.deliver`` (from within anybody's publish)."""
+
+    outbox: Outbox
+    deadline_ns: int
+    """When ``tick`` is due next; 0: never. Read by the driver after every call; may move either way."""
+    closing: bool
+    """The driver closes the connection once the outbox is empty (or 1 s later)."""
+    blocked: bool
+    """``receive`` took less than it was given because of back-pressure; it is called again when ``unblock`` says so."""
+    wants_bytes: int
+    """A hint: the frame being received needs this many bytes in all; 0: unknown. The driver reads it into one buffer."""
+
+    def opened(self, peer: tuple[str, int], now_ns: int) -> None:
+        """The connection stands; a protocol whose server speaks first speaks now."""
+        ...
+
+    def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
+        """Take complete frames of ``data[start:end]``; return the offset up to which it took.
+
+        What it did not take is given again, with more behind it. May raise WireError: then the outbox is sent and the
+        connection closed.
+        """
+        ...
+
+    def answered(self, token: int, answer: Answer) -> None: ...
+
+    def tick(self, now_ns: int) -> None: ...
+
+    def eof(self, now_ns: int) -> None:
+        """The peer closed, or the connection broke. Everything the session held is given back here."""
+        ...
+
+    def stop(self, now_ns: int) -> None:
+        """The server goes down: say the protocol's goodbye and set ``closing``."""
+        ...
+
+
+class World(Protocol):
+    """What an executor may do. It runs beside the stream layer, in the process that holds its shard's epoch.
+
+    ``record`` puts one record of the executor's own state stream into this turn's commit and gives the commit's number;
+    the others are the port's, with the executor in the session's place (its ``answered`` gets the tokens).
+    """
+
+    now_ns: int
+    """Time of this turn, stamped once; a state machine reads no other clock."""
+    generation: int
+
+    def record(self, value: bytes, key: bytes = b"", headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> int: ...
+
+    def record_slices(self, buffer: object, spans: object, count: int, key: bytes = b"") -> int:
+        """Many records at once: ``spans`` as in a Group."""
+        ...
+
+    def random(self) -> int: ...
+    def resolve(self, account: Account, address: Address) -> Route: ...
+    def topic(self, account: Account, name: Address) -> Topic | None: ...
+    def topics(self, account: Account) -> Sequence[Topic]: ...
+    def publish(self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None) -> None: ...
+    def append(self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
+               when: Conditions | None = None) -> None: ...
+    def read(self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int,
+             filter: Pattern | None = None) -> None: ...
+    def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Handle: ...
+    def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle: ...
+    def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None: ...
+    def call(self, executor: str, request: object, token: int) -> None: ...
+    def trim(self, stream: StreamId, before: Position) -> None: ...
+    def wake(self, at_ns: int) -> None:
+        """Call ``tick`` at this time (the earliest asked for wins)."""
+        ...
+
+    def answer(self, token: int, answer: object, commit: int = 0) -> None:
+        """Answer a call that was parked (``execute`` returned None). Exactly once."""
+        ...
+
+    def note(self, event: str, detail: str = "") -> None: ...
+
+
+class Executor(Protocol):
+    """The one owner of a piece of state. State changes only by ``apply`` (or the very functions that it calls), live and
+    on replay: a replay of its stream lands in the identical state. Its stream is ``_thalweg/<name>``."""
+
+    name: str
+    version: int
+    """Of the checkpoint's format; another version's checkpoint is not loaded."""
+
+    def start(self, world: World) -> None:
+        """Replay is done; from here on ``execute`` may come."""
+        ...
+
+    def apply(self, record: Record) -> None:
+        """Fold one record of the state stream. No effects, no clock, no chance."""
+        ...
+
+    def execute(self, request: object, token: int, session: object) -> Called | None:
+        """Decide on the newest state. None: parked, answered later by ``world.answer(token, ...)``.
+
+        ``token`` here is the world's own and unique; ``session`` identifies the caller's connection (compare only).
+        """
+        ...
+
+    def gone(self, session: object) -> None:
+        """A connection that called is gone: forget what was parked for it."""
+        ...
+
+    def answered(self, token: int, answer: Answer) -> None: ...
+
+    def tick(self, now_ns: int) -> None: ...
+
+    def dump(self) -> bytes:
+        """The state, for a checkpoint: ``load(dump())`` gives an equal state, and equal states dump equal bytes."""
+        ...
+
+    def load(self, data: bytes) -> None: ...
+
+
+Factory = Callable[[Port], Session]
+__all__ = ["Account", "Called", "Executor", "Factory", "Handle", "Port", "Refused", "Session", "StreamKey", "WireError", "World"]
