@@ -18,5 +18,5 @@ cdef class Outbox:
     cpdef answer(self, bytes data)
     cpdef answer_at(self, bytes data, long long shard, long long commit)
     cpdef bint parked(self)
-    cdef int _grow(self, Py_ssize_t need) except -1
-    cdef int _mark(self) except -1
+    cdef int _grow(self, Py_ssize_t need) except? -1
+    cdef int _mark(self) except? -1
