@@ -1,0 +1,332 @@
+"""Who wants which address: patterns, the trie that finds those that match, and the routes made of them.
+
+Two kinds of pattern (DESIGN section 4): ``Tokens`` (NATS, MQTT; kept in a trie) and ``Glob`` (Redis; kept in a list).
+In the text of a ``Tokens`` pattern a literal token is written as in an address, and
+
+    %*  exactly one token      %>  one or more tokens, only last      %#  none or more tokens, only last
+
+Neither can be a literal: a literal ``%`` is ``%25``. A leading wildcard never matches ``_thalweg``; with ``hides_dollar``
+(MQTT 5.0 section 4.7.2) nor a first token that begins with ``$``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from substrate.api import RESERVED, Account, Address, Pattern, Route, Sink, StreamId, Topic
+
+ONE, SOME, ANY = b"%*", b"%>", b"%#"
+Entry = TypeVar("Entry")
+
+
+class Tokens:
+    """A pattern over tokens. ``text`` is its canonical text.
+
+    Raises:
+        ValueError: ``%>`` or ``%#`` stands elsewhere than last.
+    """
+
+    __slots__ = ("hides_dollar", "parts", "text")
+
+    def __init__(self, text: bytes, hides_dollar: bool = False) -> None:
+        self.text = text
+        self.parts = text.split(b"/")
+        self.hides_dollar = hides_dollar
+        if SOME in self.parts[:-1] or ANY in self.parts[:-1]:
+            raise ValueError(f"a wildcard for the rest stands last: {text!r}")
+
+    def matches(self, address: Address) -> bool:
+        parts = address.split(b"/")
+        if self.parts[0] in (ONE, SOME, ANY) and self.hides(parts[0]):
+            return False
+        for index, want in enumerate(self.parts):
+            if want == ANY:
+                return True
+            if index >= len(parts):
+                return False
+            if want == SOME:
+                return True
+            if want not in (ONE, parts[index]):
+                return False
+        return len(parts) == len(self.parts)
+
+    def hides(self, first: bytes) -> bool:
+        """Whether a leading wildcard must not match an address that begins with this token."""
+        return first == RESERVED or (self.hides_dollar and first[:1] == b"$")
+
+    def literal(self) -> Address | None:
+        """The one address it matches, if it has no wildcard."""
+        return None if any(part in (ONE, SOME, ANY) for part in self.parts) else Address(self.text)
+
+    def specificity(self) -> tuple[int, ...]:
+        """Greater is more specific: token by token, a literal before ``%*`` before ``%>`` before ``%#``."""
+        return tuple({ONE: 2, SOME: 1, ANY: 0}.get(part, 3) for part in self.parts)
+
+    def __repr__(self) -> str:
+        return f"Tokens({self.text!r})"
+
+
+class Glob:
+    """A Redis pattern over the textual name (``text(address)``): ``*``, ``?``, ``[a-c]``, ``[^a]``, ``\\x``."""
+
+    __slots__ = ("pattern", "text")
+
+    def __init__(self, pattern: bytes, text: Callable[[bytes], bytes]) -> None:
+        self.pattern = pattern
+        self.text = text
+
+    def matches(self, address: Address) -> bool:
+        if address.split(b"/", 1)[0] == RESERVED and not self.pattern.startswith(RESERVED):
+            return False
+        return glob_matches(self.pattern, self.text(address))
+
+
+def glob_matches(pattern: bytes, name: bytes) -> bool:
+    """Redis' glob (behaviour of util.c stringmatchlen), iterative: linear in the name for each ``*``."""
+    p = n = 0
+    star = mark = -1
+    while n < len(name):
+        step = _glob_one(pattern, p, name[n]) if p < len(pattern) and pattern[p] != 0x2A else 0
+        if p < len(pattern) and pattern[p] == 0x2A:
+            star, mark, p = p, n, p + 1
+        elif step:
+            p, n = step, n + 1
+        elif star >= 0:
+            mark += 1
+            p, n = star + 1, mark
+        else:
+            return False
+    while p < len(pattern) and pattern[p] == 0x2A:
+        p += 1
+    return p == len(pattern)
+
+
+def _glob_one(pattern: bytes, p: int, byte: int) -> int:
+    """Match one byte against the element at ``p``: the offset behind the element, or 0."""
+    want = pattern[p]
+    if want == 0x3F:  # ?
+        return p + 1
+    if want == 0x5B:  # [
+        p += 1
+        negated = p < len(pattern) and pattern[p] == 0x5E
+        p += negated
+        found = False
+        while p < len(pattern) and pattern[p] != 0x5D:
+            if pattern[p] == 0x5C and p + 1 < len(pattern):
+                p += 1
+                found |= pattern[p] == byte
+            elif p + 2 < len(pattern) and pattern[p + 1] == 0x2D:
+                low, high = sorted((pattern[p], pattern[p + 2]))
+                found |= low <= byte <= high
+                p += 2
+            else:
+                found |= pattern[p] == byte
+            p += 1
+        return min(p + 1, len(pattern)) if found != negated else 0
+    if want == 0x5C and p + 1 < len(pattern):  # backslash
+        p += 1
+        want = pattern[p]
+    return p + 1 if want == byte else 0
+
+
+class _Node(Generic[Entry]):
+    __slots__ = ("any", "children", "here", "one", "some")
+
+    def __init__(self) -> None:
+        self.children: dict[bytes, _Node[Entry]] = {}
+        self.one: _Node[Entry] | None = None
+        self.here: list[tuple[Tokens, Entry]] = []
+        self.some: list[tuple[Tokens, Entry]] = []
+        self.any: list[tuple[Tokens, Entry]] = []
+
+    def empty(self) -> bool:
+        return not (self.children or self.one or self.here or self.some or self.any)
+
+
+class Trie(Generic[Entry]):
+    """Patterns and what belongs to them. Iterative: a pattern or address of thousands of tokens costs no stack."""
+
+    def __init__(self) -> None:
+        self._root: _Node[Entry] = _Node()
+        self.count = 0
+
+    def _slot(self, node: _Node[Entry], last: bytes) -> list[tuple[Tokens, Entry]]:
+        return node.some if last == SOME else node.any if last == ANY else node.here
+
+    def add(self, pattern: Tokens, entry: Entry) -> None:
+        node = self._root
+        for part in pattern.parts:
+            if part in (SOME, ANY):
+                break
+            if part == ONE:
+                node.one = node.one or _Node()
+                node = node.one
+            else:
+                node = node.children.setdefault(part, _Node())
+        self._slot(node, pattern.parts[-1]).append((pattern, entry))
+        self.count += 1
+
+    def remove(self, pattern: Tokens, entry: Entry) -> None:
+        """Take out what ``add`` of the same pattern object put in; nothing if it is not there."""
+        node = self._root
+        path: list[tuple[_Node[Entry], bytes]] = []
+        for part in pattern.parts:
+            if part in (SOME, ANY):
+                break
+            path.append((node, part))
+            below = node.one if part == ONE else node.children.get(part)
+            if below is None:
+                return
+            node = below
+        slot = self._slot(node, pattern.parts[-1])
+        for index, (kept, what) in enumerate(slot):
+            if kept is pattern and what is entry:
+                del slot[index]
+                self.count -= 1
+                break
+        while path and node.empty():
+            node, part = path.pop()
+            if part == ONE:
+                node.one = None
+            else:
+                node.children.pop(part, None)
+
+    def match(self, address: bytes) -> list[tuple[Tokens, Entry]]:
+        parts = address.split(b"/")
+        found: list[tuple[Tokens, Entry]] = []
+        frontier = [self._root]
+        for part in parts:
+            below: list[_Node[Entry]] = []
+            for node in frontier:
+                if node.some:
+                    found += node.some
+                if node.any:
+                    found += node.any
+                child = node.children.get(part)
+                if child is not None:
+                    below.append(child)
+                if node.one is not None:
+                    below.append(node.one)
+            frontier = below
+            if not frontier:
+                break
+        for node in frontier:
+            found += node.here
+            found += node.any
+        first = parts[0]
+        if first == RESERVED or first[:1] == b"$":
+            wild = (ONE, SOME, ANY)
+            found = [(p, e) for p, e in found if not (p.parts[0] in wild and p.hides(first))]
+        return found
+
+
+class Subscription:
+    """One sink's interest; also its handle."""
+
+    __slots__ = ("_interest", "account", "group", "pattern", "sink")
+
+    def __init__(self, interest: Interest, account: Account, pattern: Pattern, sink: Sink, group: bytes | None) -> None:
+        self._interest: Interest | None = interest
+        self.account = account
+        self.pattern = pattern
+        self.sink = sink
+        self.group = group
+
+    def close(self) -> None:
+        if self._interest is not None:
+            self._interest.remove(self)
+            self._interest = None
+
+
+class Interest:
+    """Live subscriptions and captures of one process, by account."""
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self._tries: dict[Account, Trie[Subscription]] = {}
+        self._globs: dict[Account, list[Subscription]] = {}
+        self._captures: dict[Account, Trie[Topic]] = {}
+        self._capture_patterns: dict[tuple[Account, Address], list[tuple[Tokens, Topic]]] = {}
+
+    def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Subscription:
+        subscription = Subscription(self, account, pattern, sink, group)
+        if isinstance(pattern, Tokens):
+            self._tries.setdefault(account, Trie()).add(pattern, subscription)
+        else:
+            self._globs.setdefault(account, []).append(subscription)
+        self.generation += 1
+        return subscription
+
+    def remove(self, subscription: Subscription) -> None:
+        if isinstance(subscription.pattern, Tokens):
+            self._tries[subscription.account].remove(subscription.pattern, subscription)
+        else:
+            self._globs[subscription.account].remove(subscription)
+        self.generation += 1
+
+    def capture(self, topic: Topic) -> None:
+        """From here on the topic's subjects are captured (replaces what it captured before)."""
+        self.release(topic.account, topic.name)
+        trie = self._captures.setdefault(topic.account, Trie())
+        subjects: Iterable[bytes] = topic.subjects or (topic.name + b"/" + ANY,)
+        entries = [(Tokens(subject), topic) for subject in subjects]
+        for pattern, _ in entries:
+            trie.add(pattern, topic)
+        self._capture_patterns[topic.account, topic.name] = entries
+        self.generation += 1
+
+    def release(self, account: Account, name: Address) -> None:
+        for pattern, topic in self._capture_patterns.pop((account, name), []):
+            self._captures[account].remove(pattern, topic)
+        self.generation += 1
+
+    def captured_by(self, account: Account, address: Address) -> Topic | None:
+        """The topic whose most specific pattern matches."""
+        trie = self._captures.get(account)
+        if trie is None or not trie.count:
+            return None
+        found = trie.match(address)
+        if not found:
+            return None
+        return max(found, key=lambda entry: (entry[0].specificity(), -entry[1].created_ms))[1]
+
+    def resolve(self, account: Account, address: Address) -> Route:
+        topic = self.captured_by(account, address)
+        stream = StreamId(0)
+        if topic is not None:
+            stream = topic.streams[partition_of(address, len(topic.streams))]
+        sinks: list[Sink] = []
+        queues: dict[bytes, list[Sink]] = {}
+        trie = self._tries.get(account)
+        matched = [entry for _, entry in trie.match(address)] if trie is not None and trie.count else []
+        for subscription in self._globs.get(account, ()):
+            if subscription.pattern.matches(address):
+                matched.append(subscription)
+        for subscription in matched:
+            if subscription.group is None:
+                sinks.append(subscription.sink)
+            else:
+                queues.setdefault(subscription.group, []).append(subscription.sink)
+        return Route(account, address, self.generation, stream, topic, tuple(sinks), tuple(map(tuple, queues.values())))
+
+
+def partition_of(address: bytes, partitions: int) -> int:
+    """The partition that Kafka's default partitioner gives this key (murmur2, positive, modulo)."""
+    return (murmur2(address) & 0x7FFFFFFF) % partitions if partitions > 1 else 0
+
+
+def murmur2(data: bytes) -> int:
+    """Murmur2 with Kafka's seed (clients Utils.murmur2, behaviour)."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = 0x9747B28C ^ len(data)
+    whole = len(data) & ~3
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = (h * m & mask) ^ k
+    rest = data[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
