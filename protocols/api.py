@@ -24,6 +24,7 @@ from substrate.api import (
     Ack,
     Address,
     Answer,
+    Called,
     Conditions,
     Group,
     Level,
@@ -133,17 +134,6 @@ class Port(Protocol):
     def note(self, event: str, detail: str = "") -> None:
         """Count ``event`` (a metric name, ``nats_slow_consumers``) and, with a detail, log it."""
         ...
-
-
-class Called:
-    """What an executor answers: ``answer`` is opaque to the port; ``commit`` is what to wait for."""
-
-    __slots__ = ("answer", "commit", "shard")
-
-    def __init__(self, answer: object, commit: int = 0, shard: int = 0) -> None:
-        self.answer = answer
-        self.commit = commit
-        self.shard = shard
 
 
 class Session(Protocol):

@@ -279,6 +279,17 @@ Answer = object
 """One of the classes above, or what an executor answers."""
 
 
+class Called:
+    """What an executor answers: ``answer`` is opaque to the port; ``commit`` is what to wait for."""
+
+    __slots__ = ("answer", "commit", "shard")
+
+    def __init__(self, answer: object, commit: int = 0, shard: int = 0) -> None:
+        self.answer = answer
+        self.commit = commit
+        self.shard = shard
+
+
 class Pattern(Protocol):
     """Which addresses a subscriber wants. ``substrate.interest`` has the two kinds: Tokens and Glob."""
 

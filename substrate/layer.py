@@ -1,0 +1,700 @@
+"""The stream layer: order, conditions, durability and reads of one shard, over any engine. Sans-IO.
+
+One instance is the sequencer of its shard. A *turn* collects what was appended to any of its streams; ``commit`` hands it
+to the engine as one frame. Positions are given at once (ordered); the engine says later what is durable.
+
+Per stream the tail moves through three marks: ``next`` (ordered), ``written`` (readable at ORDERED: its frame was
+written) and ``durable``. Conditions are judged against ``next`` before messages are grouped into batches, so that one
+client's failed condition rejects only its own.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from substrate import batch as batches
+from substrate.api import (
+    BATCH_BYTES_MAX,
+    Address,
+    Appended,
+    Batches,
+    Commit,
+    Conditions,
+    Durability,
+    Epoch,
+    ErrorCode,
+    Found,
+    Group,
+    Level,
+    Pattern,
+    Position,
+    Record,
+    Rejected,
+    Shard,
+    StreamConfig,
+    StreamError,
+    StreamId,
+    StreamKey,
+    Tail,
+    Watcher,
+)
+from substrate.batch import BatchBuilder, BatchError
+from substrate.conditions import AddressIndex, MessageIds, Producers
+from substrate.engine import Batch, Engine, EngineError, Frame, Part
+
+TURN_BYTES_MAX = 16 * 1024 * 1024
+"""Space asked for before anything of a turn is ordered; a turn that grows beyond it is committed early."""
+SCAN_BYTES = 1024 * 1024
+
+
+class Stream:
+    """One partition's marks and what hangs on it. Internal to the layer."""
+
+    __slots__ = (
+        "builder", "builder_base", "config", "durable", "id", "ids", "index", "key", "label", "max_timestamp_ms", "next",
+        "pending", "pending_base", "pending_bytes", "producers", "start", "watchers", "written",
+    )  # fmt: skip
+
+    def __init__(self, stream: StreamId, key: StreamKey, config: StreamConfig) -> None:
+        self.id = stream
+        self.key = key
+        self.config = config
+        self.start = 0
+        self.next = 0
+        self.written = 0
+        self.durable = 0
+        self.builder: BatchBuilder | None = None
+        self.builder_base = 0
+        self.pending: list[Batch] = []  # of this turn, in order
+        self.pending_base = 0
+        self.pending_bytes = 0
+        self.max_timestamp_ms = 0
+        self.index: AddressIndex | None = None  # built when first asked for, here and below
+        self.ids: MessageIds | None = None
+        self.producers: Producers | None = None
+        self.watchers: list[Watch] = []
+
+
+class Watch:
+    """One watcher's handle."""
+
+    __slots__ = ("_stream", "level", "watcher")
+
+    def __init__(self, stream: Stream, level: Level, watcher: Watcher) -> None:
+        self._stream = stream
+        self.level = level
+        self.watcher = watcher
+
+    def close(self) -> None:
+        if self in self._stream.watchers:
+            self._stream.watchers.remove(self)
+
+
+class StreamLayer:
+    """``on_durable(shard, commit)`` and ``on_failed(shard, above)`` are the host's: it releases barriers with them.
+
+    ``touched`` is called at the first append of a turn: the host answers by calling ``commit`` at the end of the turn.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        memory: Engine,
+        touched: Callable[[], None],
+        on_durable: Callable[[Shard, Commit], None],
+        on_failed: Callable[[Shard, Commit], None],
+    ) -> None:
+        self.engine = engine
+        self._memory = memory  # streams with Durability.MEMORY
+        self._memory_commit = Commit(0)
+        self._touched = touched
+        self._on_durable = on_durable
+        self._on_failed = on_failed
+        self.streams: dict[StreamId, Stream] = {}
+        self.shard = engine.shard
+        self.epoch = Epoch(0)
+        self.now_ms = 0
+        """Stamped by the host at the beginning of a turn; never goes back."""
+        self.commit_next = Commit(1)
+        self._dirty: list[Stream] = []
+        self._turn_bytes = 0
+        self._in_flight: deque[tuple[Commit, list[tuple[Stream, int]]]] = deque()
+        self._advanced: dict[int, Watch] = {}
+        self.broken = ""
+        """Why nothing can be appended now; empty when all is well."""
+        self.appended_records = 0
+
+    # opening
+
+    def open(self, now_ms: int) -> None:
+        """Open the engines; streams are then made known by ``create`` in any order."""
+        self._memory.open(_Ignore(), now_ms)
+        self._opened = self.engine.open(self, now_ms)
+        self.epoch = self._opened.epoch
+        self.commit_next = Commit(self._opened.commit + 1)
+        self.now_ms = max(self.now_ms, now_ms)
+
+    def create(self, stream: StreamId, key: StreamKey, config: StreamConfig) -> None:
+        """Make a stream known; one that the engine holds goes on at its end. Repeating it is allowed."""
+        if stream in self.streams:
+            return
+        made = Stream(stream, key, config)
+        name = f"{key.account}/{key.name.decode('latin-1')}-{key.partition}"
+        self._engine_of(config).create(stream, name, config)
+        ends = self._opened.streams.get(stream) if config.durability is not Durability.MEMORY else None
+        if ends is not None:
+            made.start = ends.start
+            made.next = made.written = made.durable = ends.end
+        self.streams[stream] = made
+
+    def configure(self, stream: StreamId, config: StreamConfig) -> None:
+        found = self.streams[stream]
+        if (found.config.durability is Durability.MEMORY) != (config.durability is Durability.MEMORY):
+            raise EngineError(ErrorCode.UNSUPPORTED, "a stream stays in memory or on disk")
+        self._engine_of(config).configure(stream, config)
+        found.config = config
+
+    def _engine_of(self, config: StreamConfig) -> Engine:
+        return self._memory if config.durability is Durability.MEMORY else self.engine
+
+    # appending
+
+    def append_group(self, stream: StreamId, group: Group, when: Conditions | None = None) -> Appended | Rejected | StreamError:
+        """Order the group's messages at the stream's end. Its values are copied before this returns."""
+        found = self.streams.get(stream)
+        if found is None:
+            return StreamError(ErrorCode.NO_STREAM)
+        refused = self._refuse(found, group.value_bytes, group.count)
+        if refused is not None:
+            return refused
+        if group.value_bytes > found.config.record_bytes_max and max(group.spans[1::2]) > found.config.record_bytes_max:
+            return StreamError(ErrorCode.TOO_LARGE, f"{max(group.spans[1::2])} bytes, limit {found.config.record_bytes_max}")
+        if when is not None:
+            judged = self._judge(found, when)
+            if judged is not None:
+                return judged
+        answer = self.append_slices(
+            found, group.buffer, group.spans, group.count, group.address, group.headers, group.value_bytes
+        )
+        group.base = answer.base
+        group.timestamp_ms = answer.timestamp_ms
+        if when is not None and when.message_id is not None and found.ids is not None:
+            found.ids.add(when.message_id, answer.base, self.now_ms)
+        return answer
+
+    def append_slices(
+        self,
+        found: Stream,
+        buffer: object,
+        spans: Sequence[int],
+        count: int,
+        key: bytes,
+        headers: list[object] | None,
+        value_bytes: int,
+    ) -> Appended:
+        """The common way in for messages of ours: ``spans`` are (offset, length) pairs into ``buffer``. Not refused."""
+        if not self._dirty:
+            self._touched()
+        base = found.next
+        if not found.pending and found.builder is None:
+            found.pending_base = base
+            self._dirty.append(found)
+        first = 0
+        overhead = 40 + len(key)
+        if value_bytes + count * overhead + (found.builder.size() if found.builder else 0) > BATCH_BYTES_MAX:
+            while first < count:
+                first = self._fill(found, buffer, spans, first, count, key, headers, overhead)
+        else:
+            if found.builder is None:
+                found.builder = BatchBuilder(1024 if count == 1 else value_bytes + count * overhead)
+                found.builder_base = base
+            found.builder.add_slices(buffer, spans, self.now_ms, key, 0, count, headers)
+        found.next = base + count
+        self._turn_bytes += value_bytes + count * overhead
+        self.appended_records += count
+        if found.index is not None:
+            found.index.add(Address(key), base, count)
+        if found.ids is not None:
+            found.ids.last = None
+        commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
+        return Appended(found.id, Position(base), Position(base + count - 1), self.now_ms, self.epoch, self.shard, commit)
+
+    def _fill(
+        self, found: Stream, buffer: object, spans: Sequence[int], first: int, count: int, key: bytes,
+        headers: list[object] | None, overhead: int,
+    ) -> int:  # fmt: skip
+        """Put as many of the messages as one batch holds into the builder; return the first that is left."""
+        done = found.next + first
+        if found.builder is None:
+            found.builder = BatchBuilder(BATCH_BYTES_MAX)
+            found.builder_base = done
+        room = BATCH_BYTES_MAX - found.builder.size()
+        last = first
+        while last < count and (room >= spans[2 * last + 1] + overhead or (found.builder.count == 0 and last == first)):
+            room -= spans[2 * last + 1] + overhead
+            last += 1
+        if last > first:
+            found.builder.add_slices(buffer, spans, self.now_ms, key, first, last, headers)
+        if last < count:
+            self._close_builder(found)
+        return last
+
+    def append_batch(self, stream: StreamId, batch: Batch) -> Appended | Rejected | StreamError:
+        """Order one batch as a client made it; a ``bytearray`` is patched in place, anything else copied first."""
+        found = self.streams.get(stream)
+        if found is None:
+            return StreamError(ErrorCode.NO_STREAM)
+        try:
+            header = batches.check(batch)
+        except BatchError as error:
+            return StreamError(ErrorCode.CORRUPT if error.reason == "crc" else ErrorCode.INVALID, str(error))
+        if header.attributes & (batches.MARK | batches.CONTROL | batches.TRANSACTIONAL):
+            return StreamError(ErrorCode.INVALID, "the batch carries a mark that only the server sets")
+        refused = self._refuse(found, len(batch), header.count)
+        if refused is not None:
+            return refused
+        if len(batch) > found.config.record_bytes_max:
+            return StreamError(ErrorCode.TOO_LARGE, f"{len(batch)} bytes, limit {found.config.record_bytes_max}")
+        if header.producer_id >= 0:
+            judged = self._producers(found).judge(header, found, self)
+            if judged is not None:
+                return judged
+        if not self._dirty:
+            self._touched()
+        base = found.next
+        if not found.pending and found.builder is None:
+            found.pending_base = base
+            self._dirty.append(found)
+        self._close_builder(found)
+        owned = batch if isinstance(batch, bytearray) else bytearray(batch)
+        batches.patch(owned, base, self.epoch)
+        found.pending.append(owned)
+        found.pending_bytes += len(owned)
+        found.max_timestamp_ms = max(found.max_timestamp_ms, header.max_timestamp)
+        found.next = base + header.count
+        self._turn_bytes += len(owned)
+        self.appended_records += header.count
+        if header.producer_id >= 0:
+            self._producers(found).add(header, base)
+        if found.index is not None:
+            self._index_batch(found, owned)
+        if found.ids is not None:
+            found.ids.last = None
+        commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
+        return Appended(
+            stream, Position(base), Position(base + header.count - 1), header.max_timestamp, self.epoch, self.shard, commit
+        )
+
+    def _refuse(self, found: Stream, size: int, count: int) -> StreamError | None:
+        if count == 0:
+            return StreamError(ErrorCode.INVALID, "nothing to append")
+        if found.config.durability is Durability.MEMORY:
+            return None
+        if self.broken:
+            return StreamError(ErrorCode.UNAVAILABLE, self.broken)
+        if self._turn_bytes + size > TURN_BYTES_MAX and self._dirty:
+            self.commit()
+            if self.broken:
+                return StreamError(ErrorCode.UNAVAILABLE, self.broken)
+        if not self._dirty and not self.engine.reserve(max(TURN_BYTES_MAX, size + 64 * count)):
+            return StreamError(ErrorCode.NO_SPACE)
+        return None
+
+    def _close_builder(self, found: Stream) -> None:
+        builder = found.builder
+        if builder is None or builder.count == 0:
+            found.builder = None
+            return
+        found.max_timestamp_ms = max(found.max_timestamp_ms, builder.max_timestamp)
+        made = builder.finish(found.builder_base, self.epoch)
+        found.pending.append(made)
+        found.pending_bytes += len(made)
+        found.builder = None
+
+    # conditions
+
+    def _judge(self, found: Stream, when: Conditions) -> Appended | Rejected | None:
+        """None: go on. Judged in nats-server's order (server/stream.go processJetStreamMsg, behaviour)."""
+        if when.stream is not None and when.stream != found.key.name:
+            return Rejected("stream", found.key.name)
+        if when.message_id is not None:
+            position = self._message_ids(found, when.window_ms).find(when.message_id, self.now_ms - when.window_ms)
+            if position >= 0:
+                in_flight = position >= found.durable
+                return Appended(
+                    found.id, Position(position), Position(position), self.now_ms, self.epoch, self.shard,
+                    self._commit_of(found, position) if in_flight else Commit(0), duplicate=True,
+                )  # fmt: skip
+        if when.tail is not None and when.tail != found.next:
+            return Rejected("tail", found.next)
+        if when.last_message_id is not None:
+            actual = self._message_ids(found).last_id(found, self)
+            if actual != when.last_message_id:
+                return Rejected("last_message_id", actual)
+        if when.last is not None:
+            last = self.index(found).last(when.last[0])
+            if last != when.last[1]:
+                return Rejected("last", last)
+        return None
+
+    def _commit_of(self, found: Stream, position: int) -> Commit:
+        """The commit whose durability covers this position."""
+        for number, parts in self._in_flight:
+            if any(stream is found and end > position for stream, end in parts):
+                return number
+        return self.commit_next
+
+    def index(self, found: Stream) -> AddressIndex:
+        """The address index, made from the log when first asked for."""
+        if found.index is None:
+            made = AddressIndex()
+            for record in self.scan(found, found.start):
+                made.add(Address(record.address), record.position, 1)
+            found.index = made
+        return found.index
+
+    def _index_batch(self, found: Stream, batch: Batch) -> None:
+        assert found.index is not None
+        try:
+            for record in batches.decode(batch, found.key.name):
+                found.index.add(Address(record.address), record.position, 1)
+        except BatchError:
+            pass  # opaque to us: its records are not addressable, Kafka clients see them as they are
+
+    def _message_ids(self, found: Stream, window_ms: int = 120_000) -> MessageIds:
+        if found.ids is None:
+            found.ids = MessageIds()
+            found.ids.rebuild(self.scan(found, self.find_time(found, self.now_ms - window_ms)))
+        return found.ids
+
+    def _producers(self, found: Stream) -> Producers:
+        if found.producers is None:
+            found.producers = Producers()
+            if found.next > found.start:
+                self._settle(found)
+                for raw in self._engine_of(found.config).headers(found.id, Position(found.start)):
+                    header = batches.header(raw)
+                    if header.producer_id >= 0:
+                        found.producers.add(header, header.base_offset)
+        return found.producers
+
+    def _settle(self, found: Stream) -> None:
+        """What this turn holds of the stream must be readable: commit early."""
+        if found.pending or found.builder is not None:
+            self.commit()
+
+    def scan(self, found: Stream, start: int) -> list[Record]:
+        """Every record from ``start`` to the ordered end. For building what is built once."""
+        self._settle(found)
+        records: list[Record] = []
+        at = start
+        engine = self._engine_of(found.config)
+        while at < found.written:
+            for batch in engine.read(found.id, Position(at), SCAN_BYTES):
+                header = batches.header(batch)
+                try:
+                    records += batches.decode(batch, found.key.name, at)
+                except BatchError:
+                    pass
+                at = header.base_offset + header.last_offset_delta + 1
+        return records
+
+    # the end of a turn
+
+    def commit(self) -> None:
+        """Hand this turn to the engine as one frame: all of it becomes durable, or nothing."""
+        if not self._dirty:
+            return
+        parts: list[Part] = []
+        memory: list[Part] = []
+        ends: list[tuple[Stream, int]] = []
+        for found in self._dirty:
+            self._close_builder(found)
+            part = Part(
+                found.id, Position(found.pending_base), Position(found.next), found.pending, found.pending_bytes,
+                found.max_timestamp_ms,
+            )  # fmt: skip
+            found.pending = []
+            found.pending_bytes = 0
+            if found.config.durability is Durability.MEMORY:
+                memory.append(part)
+            else:
+                parts.append(part)
+                ends.append((found, found.next))
+        touched, self._dirty = self._dirty, []
+        self._turn_bytes = 0
+        if memory:
+            self._memory_commit = Commit(self._memory_commit + 1)
+            self._memory.append(Frame(self._memory_commit, memory))
+            for found in touched:
+                if found.config.durability is Durability.MEMORY:
+                    found.written = found.durable = found.next
+        if parts:
+            number = self.commit_next
+            self.commit_next = Commit(number + 1)
+            self._in_flight.append((number, ends))
+            for found, end in ends:
+                found.written = end
+            try:
+                self.engine.append(Frame(number, parts))
+            except EngineError as error:
+                self.failed(self.shard, Commit(number - 1), str(error))
+                return
+        for found in touched:
+            for watch in found.watchers:
+                if watch.level is Level.ORDERED or found.config.durability is Durability.MEMORY:
+                    self._advanced[id(watch)] = watch
+        if self._advanced:
+            self._touched()
+
+    def notify(self) -> bool:
+        """Tell watchers what advanced; returns whether there were any (they may have appended: commit again)."""
+        if not self._advanced:
+            return False
+        advanced, self._advanced = self._advanced, {}
+        for watch in advanced.values():
+            watch.watcher.advanced(watch._stream.id)
+        return True
+
+    # the engine's listener
+
+    def durable(self, shard: Shard, commit: Commit) -> None:
+        while self._in_flight and self._in_flight[0][0] <= commit:
+            _, ends = self._in_flight.popleft()
+            for found, end in ends:
+                found.durable = max(found.durable, end)
+                for watch in found.watchers:
+                    if watch.level is not Level.ORDERED:
+                        self._advanced[id(watch)] = watch
+        self._on_durable(shard, commit)
+        if self._advanced:
+            self._touched()
+
+    def failed(self, shard: Shard, above: Commit, reason: str) -> None:
+        """The epoch ended: what is above is lost or unknown. Nothing is appended until ``recover`` succeeds."""
+        if not self.broken:
+            self.broken = reason or "the storage failed"
+        self._in_flight.clear()
+        self._on_failed(shard, above)
+
+    def recover(self, now_ms: int) -> bool:
+        """Try to go on in a new epoch over the durable prefix. The host rebuilds its executors if it succeeds."""
+        try:
+            opened = self.engine.reopen(now_ms)
+        except EngineError as error:
+            self.broken = str(error)
+            return False
+        self.epoch = opened.epoch
+        self.commit_next = Commit(opened.commit + 1)
+        self._dirty = [found for found in self._dirty if found.config.durability is Durability.MEMORY]
+        for found in self.streams.values():
+            if found.config.durability is Durability.MEMORY:
+                continue
+            ends = opened.streams.get(found.id)
+            found.next = found.written = found.durable = ends.end if ends else 0
+            found.start = ends.start if ends else 0
+            found.pending, found.pending_bytes, found.builder = [], 0, None
+            found.index, found.ids, found.producers = None, None, None
+            for watch in found.watchers:
+                self._advanced[id(watch)] = watch
+        self.broken = ""
+        return True
+
+    # reading
+
+    def limit(self, found: Stream, level: Level) -> int:
+        return found.written if level is Level.ORDERED else found.durable
+
+    def read(
+        self, stream: StreamId, start: Position, bytes_max: int, level: Level, pattern: Pattern | None = None
+    ) -> Batches | StreamError:
+        """See ``protocols.api.Port.read``."""
+        found = self.streams.get(stream)
+        if found is None:
+            return StreamError(ErrorCode.NO_STREAM)
+        limit = self.limit(found, level)
+        if not found.start <= start <= max(limit, found.start):
+            return StreamError(ErrorCode.OUT_OF_RANGE, f"{start} is not within {found.start} and {limit}")
+        tail = self.tail(stream)
+        assert isinstance(tail, Tail)
+        if start >= limit:
+            return Batches((), tail, (), start)
+        try:
+            data = self._engine_of(found.config).read(stream, start, bytes_max)
+        except EngineError as error:
+            return StreamError(error.code, error.detail)
+        end = start
+        kept: list[Batch] = []
+        for batch in data:
+            header = batches.header(batch)
+            if header.base_offset >= limit:
+                break
+            kept.append(batch)
+            end = Position(header.base_offset + header.last_offset_delta + 1)
+        if pattern is None:
+            return Batches(tuple(kept), tail, (), end)
+        records: list[Record] = []
+        try:
+            for batch in kept:
+                records += [r for r in batches.decode(batch, found.key.name, start) if pattern.matches(Address(r.address))]
+        except BatchError as error:
+            return StreamError(ErrorCode.INVALID, str(error))
+        return Batches((), tail, tuple(records), end)
+
+    def tail(self, stream: StreamId) -> Tail | StreamError:
+        found = self.streams.get(stream)
+        if found is None:
+            return StreamError(ErrorCode.NO_STREAM)
+        durable = Position(found.durable)
+        return Tail(Position(found.start), Position(found.next), durable, durable, durable, self.epoch)
+
+    def find_time(self, found: Stream, time_ms: int) -> int:
+        """The first position whose record's timestamp is at or after ``time_ms``; the ordered end if there is none."""
+        self._settle(found)
+        engine = self._engine_of(found.config)
+        start = found.start
+        for segment in engine.segments(found.id):
+            if segment.max_timestamp_ms >= time_ms:
+                start = max(start, segment.base)
+                break
+        else:
+            return found.next
+        for raw in engine.headers(found.id, Position(start)):
+            header = batches.header(raw)
+            if header.max_timestamp >= time_ms:
+                for record in self._records_at(found, max(header.base_offset, found.start)):
+                    if record.timestamp_ms >= time_ms:
+                        return record.position
+        return found.next
+
+    def _records_at(self, found: Stream, position: int) -> list[Record]:
+        """The records of the one batch that holds this position, from it on; [] if they cannot be decoded."""
+        data = self._engine_of(found.config).read(found.id, Position(position), 1)
+        try:
+            return batches.decode(data[0], found.key.name, position) if data else []
+        except BatchError:
+            return []
+
+    def record_at(self, found: Stream, position: int) -> Record | None:
+        self._settle(found)
+        if not found.start <= position < found.written:
+            return None
+        records = self._records_at(found, position)
+        return records[0] if records and records[0].position == position else None
+
+    def query(self, kind: str, stream: StreamId, address: Address | None = None, time_ms: int = 0) -> object:
+        """See ``protocols.api.Port.query``."""
+        found = self.streams.get(stream)
+        if found is None:
+            return StreamError(ErrorCode.NO_STREAM)
+        try:
+            if kind == "tail":
+                return self.tail(stream)
+            if kind == "find_time":
+                position = self.find_time(found, time_ms)
+                record = self.record_at(found, position)
+                return Found(Position(-1)) if record is None else Found(Position(position), record.timestamp_ms)
+            if kind == "max_time":
+                return self._max_time(found)
+            if kind == "epochs":
+                return self._engine_of(found.config).ends(stream).epochs
+            if kind == "last" and address is not None:
+                return Found(Position(self.index(found).last(address, found.start)))
+            if kind == "count":
+                return found.next - found.start if address is None else self.index(found).count(address, found.start)
+        except EngineError as error:
+            return StreamError(error.code, error.detail)
+        return StreamError(ErrorCode.UNSUPPORTED, kind)
+
+    def _max_time(self, found: Stream) -> Found:
+        best = Found(Position(-1))
+        self._settle(found)
+        for raw in self._engine_of(found.config).headers(found.id, Position(found.start)):
+            header = batches.header(raw)
+            if header.max_timestamp > best.timestamp_ms:
+                for record in self._records_at(found, max(header.base_offset, found.start)):
+                    if record.timestamp_ms > best.timestamp_ms:
+                        best = Found(Position(record.position), record.timestamp_ms)
+        return best
+
+    def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Watch:
+        """Told at most once per turn that the stream advanced at this level.
+
+        Raises:
+            EngineError: NO_STREAM.
+        """
+        found = self.streams.get(stream)
+        if found is None:
+            raise EngineError(ErrorCode.NO_STREAM)
+        watch = Watch(found, level, watcher)
+        found.watchers.append(watch)
+        return watch
+
+    # what only owners do
+
+    def trim(self, stream: StreamId, before: Position) -> None:
+        found = self.streams[stream]
+        if before > found.start:
+            self._settle(found)
+            before = Position(min(before, found.durable))
+            self._engine_of(found.config).trim(stream, before)
+            found.start = before
+            if found.index is not None:
+                found.index.trim(before)
+
+    def delete(self, stream: StreamId) -> None:
+        """The stream is gone; its watchers are told."""
+        found = self.streams.get(stream)
+        if found is None:
+            return
+        self._settle(found)
+        self._engine_of(found.config).delete(stream)
+        del self.streams[stream]
+        for watch in found.watchers:
+            self._advanced[id(watch)] = watch
+        if self._advanced:
+            self._touched()
+
+    def retain(self, now_ms: int) -> int:
+        """Apply every stream's retention; whole segments go. Returns how many streams lost some."""
+        trimmed = 0
+        for found in list(self.streams.values()):
+            config = found.config
+            if config.retention_ms < 0 and config.retention_bytes < 0 and config.retention_records < 0:
+                continue
+            before = self._retained_from(found, now_ms)
+            if before > found.start:
+                self.trim(found.id, Position(before))
+                trimmed += 1
+        return trimmed
+
+    def _retained_from(self, found: Stream, now_ms: int) -> int:
+        config = found.config
+        before = found.start
+        segments = list(self._engine_of(config).segments(found.id))
+        total = sum(segment.bytes for segment in segments)
+        for segment in segments[:-1]:
+            old = config.retention_ms >= 0 and segment.max_timestamp_ms < now_ms - config.retention_ms
+            large = config.retention_bytes >= 0 and total - segment.bytes >= config.retention_bytes
+            if not (old or large):
+                break
+            before = max(before, segment.end)
+            total -= segment.bytes
+        if config.retention_records >= 0:
+            before = max(before, found.durable - config.retention_records)
+        return before
+
+    def close(self) -> None:
+        self.commit()
+        self.engine.close()
+
+
+class _Ignore:
+    """The listener of streams in memory: they wait for nothing."""
+
+    def durable(self, shard: Shard, commit: Commit) -> None:
+        pass
+
+    def failed(self, shard: Shard, above: Commit, reason: str) -> None:
+        pass
