@@ -38,8 +38,7 @@ def main() -> int:
     settings = build_kernels.ROOT / "build" / "mypy.toml"
     settings.parent.mkdir(exist_ok=True)
     settings.write_text(
-        (build_kernels.ROOT / "pyproject.toml").read_text()
-        + LENIENT.format(kernels=json.dumps(build_kernels.names()))
+        (build_kernels.ROOT / "pyproject.toml").read_text() + LENIENT.format(kernels=json.dumps(build_kernels.names()))
     )
     command = [sys.executable, "-m", "mypy", "--config-file", str(settings), *sys.argv[1:]]
     return subprocess.run(command, cwd=build_kernels.ROOT).returncode

@@ -1,0 +1,98 @@
+# make            format check, lint, types, imports, fast tests: under a minute
+# make setup      an environment in .venv with everything below; kernels compiled where there is a compiler
+# make serve      the four brokers on this machine's loopback, data in ./data
+# make test       all that CI runs
+# make help       the rest
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SEED ?= 1
+RUNS ?= 100
+SECONDS_EACH ?= 20
+ARGS ?=
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := check
+.PHONY: check setup kernels serve format lint types imports fast test pure demo bench sim fuzz peers help clean
+
+check: setup format lint types imports fast
+
+$(BIN)/python:
+	@echo "setup: a virtual environment in $(VENV), by $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { echo "setup: needs python3.11 with venv (Debian: apt-get install python3.11-venv)"; rm -rf $(VENV); exit 1; }
+
+$(STAMP): pyproject.toml setup.py | $(BIN)/python
+	@echo "setup: Thalweg (editable) and its test tools into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+setup: $(STAMP) kernels
+
+kernels: $(STAMP)
+	@$(BIN)/python tools/build_kernels.py
+
+serve: setup
+	@echo "serve: data in ./data, addresses below; stop with Ctrl-C"
+	@$(BIN)/thalweg serve $(ARGS)
+
+format: $(STAMP)
+	@echo "format: ruff format --check"
+	@$(BIN)/ruff format --check --quiet . || { echo "format: run '$(BIN)/ruff format'"; exit 1; }
+
+lint: $(STAMP)
+	@echo "lint: ruff check"
+	@$(BIN)/ruff check --quiet .
+
+types: $(STAMP)
+	@echo "types: mypy --strict, leniently over the kernels"
+	@$(BIN)/python tools/check_types.py
+
+imports: $(STAMP)
+	@echo "imports: the contracts in pyproject.toml"
+	@$(BIN)/lint-imports > build/imports.txt 2>&1 && tail -n 2 build/imports.txt || { cat build/imports.txt; exit 1; }
+
+fast: $(STAMP)
+	@echo "fast: tests that start no process"
+	@$(PYTEST) -q -m "not slow" $(ARGS)
+
+test: setup
+	@failed=; \
+	for step in format lint types imports; do $(MAKE) --no-print-directory $$step || failed="$$failed $$step"; done; \
+	echo "test: every test"; $(PYTEST) -q $(ARGS) || failed="$$failed tests"; \
+	if [ -n "$$failed" ]; then echo "make test: FAILED:$$failed"; exit 1; fi; echo "make test: passed"
+
+pure: setup
+	@echo "pure: fast tests on uncompiled kernels"
+	@$(PYTEST) -q --pure -m "not slow" $(ARGS)
+
+demo: setup
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+bench: setup
+	@$(BIN)/python -m bench $(ARGS)
+
+sim: setup
+	@echo "sim: the whole gateway under a seeded clock, disk and network: SEED=$(SEED) RUNS=$(RUNS)"
+	@$(BIN)/python -m conformance.simulator --seed $(SEED) --runs $(RUNS) $(ARGS)
+
+fuzz: setup
+	@echo "fuzz: each codec and session for SECONDS_EACH=$(SECONDS_EACH) seconds, SEED=$(SEED)"
+	@$(BIN)/python -m conformance.fuzz --seed $(SEED) --seconds $(SECONDS_EACH) $(ARGS)
+
+peers:
+	@echo "peers: real servers and stock tools from Debian packages (system-wide; needs root)"
+	@$(PYTHON) tools/install_peers.py
+
+clean:
+	@echo "clean: compiled kernels, build/, caches (not $(VENV), not data/)"
+	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find substrate protocols transports conformance thalweg -name '*.so' -delete
+
+help:
+	@sed -n 's/^# //p' Makefile
+	@echo "make kernels    compile what is stale            make pure     fast tests on uncompiled kernels"
+	@echo "make demo       real data through all four       make bench    ours beside nats-server, redis-server, mosquitto"
+	@echo "make sim        SEED= RUNS=                      make fuzz     SECONDS_EACH= SEED="
+	@echo "make peers      install the real servers (root)  make clean"
