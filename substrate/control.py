@@ -85,11 +85,19 @@ class ProducerIds(Command):
     end: int
 
 
+class StreamIds(Command):
+    """Stream ids below ``end`` were given, also to streams that are gone. Written in checkpoints only."""
+
+    kind: Literal["stream_ids"] = "stream_ids"
+    end: int
+
+
 _COMMANDS: dict[bytes, type[Command]] = {
     b"topic_set": TopicSet,
     b"topic_deleted": TopicDeleted,
     b"system_stream": SystemStream,
     b"producer_ids": ProducerIds,
+    b"stream_ids": StreamIds,
 }
 
 
@@ -167,6 +175,8 @@ class Topics:
             self._next_system = max(self._next_system, command.stream + 1)
         elif isinstance(command, ProducerIds):
             self._producer_end = max(self._producer_end, command.end)
+        elif isinstance(command, StreamIds):
+            self._next_stream = max(self._next_stream, command.end)
 
     def _decide(self, command: Command) -> int:
         """Record the command and fold it: the same fold as on replay."""
@@ -266,7 +276,7 @@ class Topics:
         """The whole state as commands, in a fixed order."""
         commands: list[Command] = [SystemStream(name=name, stream=stream) for name, stream in sorted(self.system.items())]
         commands += [_command(self.topics[key]) for key in sorted(self.topics)]
-        commands.append(ProducerIds(end=self._producer_end))
+        commands += [ProducerIds(end=self._producer_end), StreamIds(end=self._next_stream)]
         return b"\n".join(command.model_dump_json().encode() for command in commands)
 
     def load(self, data: bytes) -> None:

@@ -291,6 +291,11 @@ class Interest:
             return None
         return max(found, key=lambda entry: (entry[0].specificity(), -entry[1].created_ms))[1]
 
+    def beneath(self, account: Account, name: Address) -> bool:
+        """Whether anybody may want addresses beneath this one: cheap, and wrong only by saying yes."""
+        trie = self._tries.get(account)
+        return bool(trie is not None and trie.count) or bool(self._globs.get(account))
+
     def resolve(self, account: Account, address: Address) -> Route:
         topic = self.captured_by(account, address)
         stream = StreamId(0)

@@ -314,6 +314,10 @@ class StreamLayer:
 
     # conditions
 
+    def judge(self, stream: StreamId, when: Conditions) -> Appended | Rejected | None:
+        """What would be answered if it does not append; None if it would."""
+        return self._judge(self.streams[stream], when)
+
     def _judge(self, found: Stream, when: Conditions) -> Appended | Rejected | None:
         """None: go on. Judged in nats-server's order (server/stream.go processJetStreamMsg, behaviour)."""
         if when.stream is not None and when.stream != found.key.name:

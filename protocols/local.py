@@ -1,0 +1,499 @@
+"""The sequencer's process: the stream layer, the executors beside it, and the port that sessions in it are given.
+
+Sans-IO: the host (driver or simulator) stamps the clock, seeds the chance, ends the turns and flushes the outboxes.
+
+A turn, from the host's side: ``begin(now_ns)``; any number of session calls; then ``end()``, which commits until nobody
+has more to say; then the dirty outboxes are sent. The engine reports durability between turns, which makes a turn of its
+own.
+"""
+
+from __future__ import annotations
+
+import heapq
+from array import array
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from protocols.api import Executor, Handle, Session
+from substrate import batch as batches
+from substrate.api import (
+    DEFAULT_ACCOUNT,
+    RESERVED,
+    Account,
+    Ack,
+    Address,
+    Appended,
+    Called,
+    Commit,
+    Conditions,
+    Durability,
+    Epoch,
+    ErrorCode,
+    Failed,
+    Group,
+    Level,
+    Pattern,
+    Position,
+    Record,
+    Rejected,
+    Route,
+    Shard,
+    Sink,
+    StreamConfig,
+    StreamError,
+    StreamId,
+    StreamKey,
+    Topic,
+    Unknown,
+    Watcher,
+)
+from substrate.batch import BatchError
+from substrate.control import CONTROL, Topics, stream_keys
+from substrate.engine import Engine, EngineError
+from substrate.interest import Interest
+from substrate.layer import StreamLayer
+
+RETRY_NS = 1_000_000_000
+RETAIN_NS = 5_000_000_000
+NOT_CAPTURED = StreamId(0)
+
+
+class Host:
+    """What the sequencer needs of whoever drives it."""
+
+    def touched(self) -> None:
+        """Something happened in this turn: call ``end`` when it is over."""
+
+    def durable(self, shard: Shard, commit: Commit) -> None:
+        """Release barriers up to this commit."""
+
+    def failed(self, shard: Shard, above: Commit) -> None:
+        """Drop what waits for commits above this one, and close those connections."""
+
+    def random(self) -> int:
+        raise NotImplementedError
+
+    def note(self, event: str, detail: str) -> None:
+        """Count, and log where there is a detail."""
+
+
+class Sequencer:
+    """One shard: order, state and captures. ``executors`` are factories: after a failure they are made anew."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        memory: Engine,
+        executors: Sequence[Callable[[], Executor]],
+        host: Host,
+        durabilities: dict[str, Durability] | None = None,
+    ) -> None:
+        self.host = host
+        self.interest = Interest()
+        self.layer = StreamLayer(engine, memory, host.touched, host.durable, self._failed)
+        self.now_ns = 0
+        self.deadline_ns = 0
+        """When ``tick`` is due; the host reads it after every turn."""
+        self._factories = executors
+        self._durabilities = durabilities or {}
+        self._worlds: dict[str, LocalWorld] = {}
+        self._parked: dict[int, tuple[object, int, object]] = {}
+        self._next_token = 1
+        self._wakes: list[tuple[int, int, LocalWorld]] = []
+        self._wake_count = 0
+        self._retry_ns = 0
+        self._retain_ns = 0
+        self._routes: dict[StreamId, Route] = {}
+        self.uncaptured = 0
+        """Messages that no stream captured: the position of the one ephemeral stream."""
+        self.topics = self._new_topics()
+
+    # opening
+
+    def open(self, now_ns: int) -> None:
+        """Recover the engine, read the control stream, replay every executor.
+
+        Raises:
+            EngineError: the engine does not open.
+        """
+        self.now_ns = now_ns
+        self.layer.open(now_ns // 1_000_000)
+        self._replay_all()
+        self.end()
+
+    def _new_topics(self) -> Topics:
+        return Topics(self._topic_set, self._topic_deleted)
+
+    def _replay_all(self) -> None:
+        control = StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/control"))
+        self.layer.create(CONTROL, control, StreamConfig(record_bytes_max=16 * 1024 * 1024))
+        self._worlds = {}
+        self._wakes = []
+        world = LocalWorld(self, cast(Executor, self.topics), CONTROL)
+        self._worlds["topics"] = world
+        self._replay(world)
+        for factory in self._factories:
+            executor = factory()
+            stream = self.topics.system_stream(executor.name)
+            key = StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/" + executor.name.encode()))
+            durability = self._durabilities.get(executor.name, Durability.SYNC)
+            self.layer.create(stream, key, StreamConfig(durability, record_bytes_max=1 << 30))
+            world = LocalWorld(self, executor, stream)
+            self._worlds[executor.name] = world
+            self._replay(world)
+
+    def _replay(self, world: LocalWorld) -> None:
+        found = self.layer.streams[world.stream]
+        at = found.start
+        engine = self.layer.engine
+        while at < found.durable:
+            for batch in engine.read(world.stream, Position(at), 4 * 1024 * 1024):
+                header = batches.header(batch)
+                if header.base_offset >= found.durable:
+                    break
+                for record in batches.decode(batch, found.key.name, at):
+                    world.executor.apply(record)
+                at = header.base_offset + header.last_offset_delta + 1
+        world.executor.start(world)
+
+    def _topic_set(self, topic: Topic) -> None:
+        for stream, key in stream_keys(topic):
+            if stream in self.layer.streams:
+                if self.layer.streams[stream].config != topic.config:
+                    self.layer.configure(stream, topic.config)
+            else:
+                self.layer.create(stream, key, topic.config)
+        self.interest.capture(topic)
+
+    def _topic_deleted(self, topic: Topic) -> None:
+        self.interest.release(topic.account, topic.name)
+        for stream in topic.streams:
+            self.layer.delete(stream)
+            self._routes.pop(stream, None)
+
+    # turns
+
+    def begin(self, now_ns: int) -> None:
+        """The clock of this turn; it never goes back."""
+        if now_ns > self.now_ns:
+            self.now_ns = now_ns
+            self.layer.now_ms = now_ns // 1_000_000
+
+    def end(self) -> None:
+        """Commit, and let those who watch go on, until all is said."""
+        for _ in range(64):  # two sinks that feed one another must not hold the loop
+            self.layer.commit()
+            if not self.layer.notify():
+                break
+        else:
+            self.host.touched()
+        if self.layer.broken and not self._retry_ns:
+            self._retry_ns = self.now_ns + RETRY_NS
+        self._plan()
+
+    def tick(self, now_ns: int) -> None:
+        """What is due: executors' wakes, retention, an attempt to recover."""
+        self.begin(now_ns)
+        while self._wakes and self._wakes[0][0] <= now_ns:
+            _, _, world = heapq.heappop(self._wakes)
+            if self._worlds.get(world.executor.name) is world:
+                world.executor.tick(now_ns)
+        if self._retry_ns and now_ns >= self._retry_ns:
+            self._retry_ns = 0
+            self._recover()
+        if now_ns >= self._retain_ns:
+            self._retain_ns = now_ns + RETAIN_NS
+            if not self.layer.broken:
+                self.layer.retain(now_ns // 1_000_000)
+        self.host.touched()
+        self._plan()
+
+    def _plan(self) -> None:
+        due = [at for at in (self._retry_ns, self._retain_ns) if at]
+        if self._wakes:
+            due.append(self._wakes[0][0])
+        self.deadline_ns = min(due, default=0)
+
+    def wake(self, at_ns: int, world: LocalWorld) -> None:
+        self._wake_count += 1
+        heapq.heappush(self._wakes, (at_ns, self._wake_count, world))
+        if not self.deadline_ns or at_ns < self.deadline_ns:
+            self.deadline_ns = at_ns
+            self.host.touched()
+
+    # failure
+
+    def _failed(self, shard: Shard, above: Commit) -> None:
+        self.host.note("storage_failures", f"nothing above commit {above} is durable: {self.layer.broken}")
+        self.host.failed(shard, above)
+        self._retry_ns = self.now_ns + RETRY_NS // 10
+
+    def _recover(self) -> None:
+        if not self.layer.recover(self.now_ns // 1_000_000):
+            self._retry_ns = self.now_ns + RETRY_NS
+            return
+        parked, self._parked = self._parked, {}
+        for session, token, _ in parked.values():
+            _answer(session, token, Failed("the owner begins anew"))
+        for key in list(self.topics.topics):
+            self.interest.release(*key)
+        self.topics = self._new_topics()
+        self._routes.clear()
+        self._replay_all()
+        self.host.note("storage_recoveries", f"epoch {self.layer.epoch}")
+
+    # what ports and worlds share
+
+    def publish(self, route: Route, group: Group, served: str, when: Conditions | None) -> Appended | Rejected | StreamError:
+        if route.generation != self.interest.generation:
+            route = self.interest.resolve(route.account, route.address)
+        if route.stream:
+            answer = self.layer.append_group(route.stream, group, when)
+            if not isinstance(answer, Appended) or answer.duplicate:
+                return answer
+        else:
+            if route.address.split(b"/", 1)[0] == RESERVED:
+                return StreamError(ErrorCode.DENIED, "reserved")
+            self.uncaptured += group.count
+            group.timestamp_ms = self.layer.now_ms
+            answer = Appended(NOT_CAPTURED, Position(-1), Position(-1), self.layer.now_ms, Epoch(0))
+        self._deliver(route, group, served)
+        return answer
+
+    def _deliver(self, route: Route, group: Group, served: str) -> None:
+        for sink in route.sinks:
+            if sink.protocol != served:
+                sink.deliver(group)
+        for members in route.queues:
+            if members[0].protocol != served:
+                members[self.host.random() % len(members)].deliver(group)
+
+    def append(
+        self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, when: Conditions | None
+    ) -> Appended | Rejected | StreamError:
+        if isinstance(batch, Group):
+            answer = self.layer.append_group(stream, batch, when)
+            if isinstance(answer, Appended) and not answer.duplicate:
+                route = self.interest.resolve(self.layer.streams[stream].key.account, Address(batch.address))
+                self._deliver(route, batch, "")
+            return answer
+        answer = self.layer.append_batch(stream, batch)
+        if isinstance(answer, Appended) and not answer.duplicate:
+            self._feed(stream, batch, answer)
+        return answer
+
+    def _feed(self, stream: StreamId, batch: bytes | bytearray | memoryview, answer: Appended) -> None:
+        """Give a client's batch to live sinks; it is decoded only if there are any."""
+        key = self.layer.streams[stream].key
+        route = self._routes.get(stream)
+        if route is None or route.generation != self.interest.generation:
+            route = self._routes[stream] = self.interest.resolve(key.account, key.name)
+        beneath = self.interest.beneath(key.account, key.name)
+        if not route.sinks and not route.queues and not beneath:
+            return
+        try:
+            records: list[Record] = batches.decode(batch, key.name)
+        except BatchError:
+            self.host.note("undecodable_batches", "")
+            return
+        shift = answer.base - batches.header(batch).base_offset  # bytes given were copied, not patched
+        for record in records:
+            record.position += shift
+        at = 0
+        while at < len(records):
+            end = at + 1
+            while end < len(records) and records[end].address == records[at].address:
+                end += 1
+            where = route if records[at].address == key.name else self._beneath(key, records[at].address)
+            if where is not None:
+                self._deliver(where, Group.of_records(records[at].address, records[at:end]), "")
+            at = end
+
+    def _beneath(self, key: StreamKey, address: bytes) -> Route | None:
+        """The route of an address that a producer named itself, if its topic captures it."""
+        route = self.interest.resolve(key.account, Address(address))
+        return route if route.topic is not None and route.topic.name == key.name else None
+
+    def call(self, executor: str, request: object, session: object, token: int) -> Called | Failed | None:
+        """None: parked."""
+        world = self._worlds.get(executor)
+        if world is None or self.layer.broken:
+            return Failed(f"{executor} is not here: {self.layer.broken}" if self.layer.broken else f"no executor {executor}")
+        mine = self._next_token
+        self._next_token += 1
+        self._parked[mine] = (session, token, executor)
+        answer = world.executor.execute(request, mine, session)
+        if answer is not None:
+            self._parked.pop(mine, None)
+        return answer
+
+    def answer_parked(self, token: int, answer: object, commit: int) -> None:
+        parked = self._parked.pop(token, None)
+        if parked is not None:
+            self.host.touched()
+            _answer(parked[0], parked[1], Called(answer, commit, self.layer.shard))
+
+    def gone(self, session: object) -> None:
+        """A connection ended: nothing is owed to it any more."""
+        mine = [token for token, (who, _, _) in self._parked.items() if who is session]
+        for token in mine:
+            del self._parked[token]
+        for world in list(self._worlds.values()):
+            world.executor.gone(session)
+
+    def close(self) -> None:
+        self.layer.close()
+
+
+def _answer(session: object, token: int, answer: object) -> None:
+    cast(Session, session).answered(token, answer)
+
+
+class LocalPort:
+    """A session's port in the sequencer's process: every call is answered before it returns."""
+
+    def __init__(self, sequencer: Sequencer, accounts: Callable[[str, bytes | None, bytes | None], Account | None]) -> None:
+        self._sequencer = sequencer
+        self._accounts = accounts
+        self.session: Session | None = None
+        """Set by the host when the session is made."""
+
+    @property
+    def generation(self) -> int:
+        return self._sequencer.interest.generation
+
+    def _tell(self, token: int, answer: object) -> None:
+        if token and self.session is not None:
+            self.session.answered(token, answer)
+
+    def resolve(self, account: Account, address: Address) -> Route:
+        return self._sequencer.interest.resolve(account, address)
+
+    def topic(self, account: Account, name: Address) -> Topic | None:
+        return self._sequencer.topics.topics.get((account, name))
+
+    def topics(self, account: Account) -> Sequence[Topic]:
+        return [topic for (owner, _), topic in self._sequencer.topics.topics.items() if owner == account]
+
+    def publish(
+        self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
+    ) -> None:
+        self._tell(token, _acked(self._sequencer.publish(route, group, served, when), ack))
+
+    def append(
+        self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
+        when: Conditions | None = None,
+    ) -> None:  # fmt: skip
+        self._tell(token, _acked(self._sequencer.append(stream, batch, when), ack))
+
+    def commit(self, appends: Sequence[tuple[StreamId, Group, Conditions | None]], ack: Ack, token: int) -> None:
+        """All are judged before the first is appended; a turn is one frame, so together they are all or nothing."""
+        layer = self._sequencer.layer
+        for stream, _, when in appends:
+            if stream not in layer.streams:
+                return self._tell(token, StreamError(ErrorCode.NO_STREAM))
+            judged = layer.judge(stream, when) if when is not None else None
+            if judged is not None:
+                return self._tell(token, judged)
+        answers = []
+        for stream, group, _ in appends:
+            answer = self._sequencer.append(stream, group, None)
+            if not isinstance(answer, Appended):
+                return self._tell(token, answer if not answers else Unknown("a part of the commit was refused"))
+            answers.append(_acked(answer, ack))
+        return self._tell(token, tuple(answers))
+
+    def read(
+        self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int, filter: Pattern | None = None
+    ) -> None:
+        self._tell(token, self._sequencer.layer.read(stream, start, bytes_max, level, filter))
+
+    def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Handle:
+        return self._sequencer.layer.watch(stream, level, watcher)
+
+    def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle:
+        return self._sequencer.interest.subscribe(account, pattern, sink, group)
+
+    def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None:
+        self._tell(token, self._sequencer.layer.query(kind, stream, address, time_ms))
+
+    def call(self, executor: str, request: object, token: int) -> None:
+        answer = self._sequencer.call(executor, request, self.session, token)
+        if answer is not None:
+            self._tell(token, answer)
+
+    def cancel(self, token: int) -> None:
+        """In this process only parked calls can be cancelled; their answers are dropped by the session."""
+
+    def random(self) -> int:
+        return self._sequencer.host.random()
+
+    def account_of(self, protocol: str, user: bytes | None, secret: bytes | None) -> Account | None:
+        return self._accounts(protocol, user, secret)
+
+    def note(self, event: str, detail: str = "") -> None:
+        self._sequencer.host.note(event, detail)
+
+
+def _acked(answer: Appended | Rejected | StreamError, ack: Ack) -> Appended | Rejected | StreamError:
+    """An ORDERED ack waits for nothing: it leaves with this turn's flush, after its write."""
+    if ack <= Ack.ORDERED and isinstance(answer, Appended) and answer.commit:
+        return Appended(
+            answer.stream, answer.base, answer.last, answer.timestamp_ms, answer.epoch, answer.shard, Commit(0), answer.duplicate
+        )
+    return answer
+
+
+class LocalWorld(LocalPort):
+    """An executor's port, and what only executors may do."""
+
+    def __init__(self, sequencer: Sequencer, executor: Executor, stream: StreamId) -> None:
+        super().__init__(sequencer, lambda protocol, user, secret: None)
+        self.executor = executor
+        self.stream = stream
+        self.session = cast(Session, executor)  # its ``answered`` gets the tokens
+
+    @property
+    def now_ns(self) -> int:
+        return self._sequencer.now_ns
+
+    @property
+    def broken(self) -> bool:
+        return bool(self._sequencer.layer.broken)
+
+    def record(self, value: bytes, key: bytes = b"", headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> int:
+        layer = self._sequencer.layer
+        found = layer.streams[self.stream]
+        answer = layer.append_slices(
+            found, value, _span(len(value)), 1, key, [headers] if headers else None, len(value)
+        )
+        return answer.commit
+
+    def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
+        layer = self._sequencer.layer
+        size = sum(spans[1 : 2 * count : 2])
+        return layer.append_slices(layer.streams[self.stream], buffer, spans, count, key, None, size).commit
+
+    def trim(self, stream: StreamId, before: Position) -> object:
+        """Answers the new Tail, or StreamError."""
+        layer = self._sequencer.layer
+        if stream not in layer.streams:
+            return StreamError(ErrorCode.NO_STREAM)
+        found = layer.streams[stream]
+        if before > found.next:
+            return StreamError(ErrorCode.OUT_OF_RANGE, f"{before} is beyond {found.next}")
+        try:
+            layer.trim(stream, before)
+        except EngineError as error:
+            return StreamError(error.code, error.detail)
+        return layer.tail(stream)
+
+    def wake(self, at_ns: int) -> None:
+        self._sequencer.wake(at_ns, self)
+
+    def answer(self, token: int, answer: object, commit: int = 0) -> None:
+        self._sequencer.answer_parked(token, answer, commit)
+
+
+def _span(length: int) -> Sequence[int]:
+    return array("q", (0, length))
