@@ -1,0 +1,327 @@
+"""The configuration: one TOML file, an environment variable for each key, flags over both.
+
+The key ``listen`` of the section ``[kafka]`` is the environment variable ``THALWEG_KAFKA__LISTEN``; ``data`` is ``THALWEG_DATA``.
+A key that does not exist is an error, with the nearest one that does.
+
+The models are dataclasses that pydantic validates, and describes as JSON Schema.
+pydantic costs a third of the start-up and of the idle memory, so it is imported only where a file, a variable or
+``thalweg config`` asks for it: flags alone are plain strings that the models' own checks judge.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import pathlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le
+
+Count = Annotated[int, Ge(1)]
+Bytes = Annotated[int, Ge(1), Le(2**31 - 1)]
+Milliseconds = Annotated[int, Ge(1), Le(2**31 - 1)]
+OFF = "off"
+MEMORY = ":memory:"
+PREFIX = "THALWEG_"
+NOT_KEYS = frozenset({"THALWEG_CONFIG", "THALWEG_PURE", "THALWEG_OUTDATED"})
+"""Environment variables of ours that are not keys: the file, the pure switch, the tests' stale-kernel switch."""
+SECTIONS = ("durability", "kafka", "nats", "mqtt", "resp", "http")
+PYDANTIC = {"extra": "forbid", "use_attribute_docstrings": True}
+
+
+class ConfigError(Exception):
+    """What is wrong, one line a mistake: the key, what it is, what it may be."""
+
+    def __init__(self, *mistakes: str) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+def parse_address(text: str) -> tuple[str, int] | None:
+    """``host:port`` (IPv6 in brackets) in two parts; None for ``off``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text == OFF:
+        return None
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise ValueError(f"address {text!r} is neither host:port nor off")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def check_address(key: str, text: str) -> None:
+    try:
+        parse_address(text)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def format_address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """What every listener has."""
+
+    __pydantic_config__: ClassVar[Any] = PYDANTIC
+
+    listen: str = OFF
+    """Address to accept on: `host:port`, port 0 for any free one, `off` for none."""
+
+    def __post_init__(self) -> None:
+        check_address("listen", self.listen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kafka(Listener):
+    """Kafka clients."""
+
+    listen: str = "127.0.0.1:9092"
+    """Address to accept Kafka clients on."""
+    advertise: str = ""
+    """Address told to clients in metadata: `host:port`; empty: that on which the listener accepts."""
+    auto_create_topics: bool = True
+    """Whether asking for metadata of an unknown topic creates it (with one partition), if the client allows it."""
+    partitions: Annotated[int, Ge(1), Le(1024)] = 1
+    """Partitions of a topic created without a number."""
+    request_bytes_max: Bytes = 100 * 1024 * 1024
+    """A longer request costs its connection."""
+    group_initial_rebalance_ms: Annotated[int, Ge(0), Le(60_000)] = 0
+    """How long an empty consumer group waits for more members before its first generation (Kafka: 3000)."""
+    connections_max: Count = 10_000
+    """Connections beyond this are closed at once."""
+
+    def __post_init__(self) -> None:
+        check_address("listen", self.listen)
+        if self.advertise:
+            check_address("advertise", self.advertise)
+            if self.advertise == OFF or self.advertise.endswith(":0"):
+                raise ValueError(f"advertise: {self.advertise!r} is nothing that a client can connect to")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nats(Listener):
+    """NATS clients."""
+
+    listen: str = "127.0.0.1:4222"
+    """Address to accept NATS clients on."""
+    server_name: str = "thalweg"
+    """Name told to clients in INFO."""
+    payload_bytes_max: Annotated[int, Ge(1), Le(8 * 1024 * 1024)] = 1024 * 1024
+    """Largest payload, headers included; told to clients in INFO."""
+    pending_bytes_max: Bytes = 64 * 1024 * 1024
+    """A consumer that lets more than this pile up is disconnected as slow."""
+    connections_max: Count = 10_000
+    """Connections beyond this are closed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mqtt(Listener):
+    """MQTT clients."""
+
+    listen: str = "127.0.0.1:1883"
+    """Address to accept MQTT clients on."""
+    packet_bytes_max: Annotated[int, Ge(64), Le(8 * 1024 * 1024)] = 1024 * 1024
+    """A longer packet costs its connection; told to MQTT 5 clients as Maximum Packet Size."""
+    pending_bytes_max: Bytes = 16 * 1024 * 1024
+    """QoS 0 messages to a subscriber that lets more than this pile up are dropped and counted."""
+    connections_max: Count = 10_000
+    """Connections beyond this are closed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resp(Listener):
+    """Redis clients."""
+
+    listen: str = "127.0.0.1:6379"
+    """Address to accept Redis clients on."""
+    appendfsync: Literal["always", "everysec", "no"] = "everysec"
+    """When the keyspace's effects are fsynced, and replies wait for it: as in Redis; `CONFIG SET` changes it."""
+    databases: Annotated[int, Ge(1), Le(16)] = 16
+    """Databases that SELECT reaches."""
+    bulk_bytes_max: Bytes = 512 * 1024 * 1024
+    """A longer argument costs its connection."""
+    pending_bytes_max: Bytes = 32 * 1024 * 1024
+    """A subscriber that lets more than this pile up is disconnected."""
+    connections_max: Count = 10_000
+    """Connections beyond this are closed at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http(Listener):
+    """Operators: health and metrics. Anybody who reaches it may read it."""
+
+    listen: str = "127.0.0.1:9480"
+    """Address of `/livez`, `/readyz` and `/metrics`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Durability:
+    """What an acknowledgement means for customers' streams that say nothing else."""
+
+    __pydantic_config__: ClassVar[Any] = PYDANTIC
+
+    default: Literal["sync", "os", "interval"] = "sync"
+    """`sync`: fsynced. `os`: in the page cache, lost with the machine. `interval`: fsynced every `interval_ms`."""
+    interval_ms: Milliseconds = 1000
+    """The loss window of `interval`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that `thalweg serve` can be told. Immutable; what `load` gives is valid."""
+
+    __pydantic_config__: ClassVar[Any] = PYDANTIC
+
+    data: str = "data"
+    """Directory of everything that is kept; `:memory:` keeps nothing."""
+    durability: Durability = field(default_factory=Durability)
+    kafka: Kafka = field(default_factory=Kafka)
+    nats: Nats = field(default_factory=Nats)
+    mqtt: Mqtt = field(default_factory=Mqtt)
+    resp: Resp = field(default_factory=Resp)
+    http: Http = field(default_factory=Http)
+
+    def __post_init__(self) -> None:
+        if not self.data or "\0" in self.data:
+            raise ValueError(f"data: {self.data!r} is neither a directory nor :memory:")
+
+
+def keys() -> Iterator[tuple[str, str, object]]:
+    """Every key as ``section.key``, with its environment variable and its default."""
+    defaults = Config()
+    for entry in dataclasses.fields(Config):
+        value = getattr(defaults, entry.name)
+        if entry.name not in SECTIONS:
+            yield entry.name, variable_of(entry.name), value
+            continue
+        for inner in dataclasses.fields(value):
+            name = f"{entry.name}.{inner.name}"
+            yield name, variable_of(name), getattr(value, inner.name)
+
+
+def variable_of(key: str) -> str:
+    return PREFIX + key.replace(".", "__").upper()
+
+
+def nearest(word: str, known: Iterator[str] | list[str]) -> str:
+    """`` (did you mean ...?)``, or nothing where nothing is near."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def load(
+    file: str | pathlib.Path | None = None,
+    environ: Mapping[str, str] | None = None,
+    flags: Mapping[str, str] | None = None,
+) -> Config:
+    """The configuration: ``flags`` (``{"kafka.listen": ...}``) over the environment over the file over the defaults.
+
+    Raises:
+        ConfigError: the file cannot be read, a key does not exist, a value is not allowed.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        tree = read_file(pathlib.Path(file))
+    from_environment = dict(read_environment(environ or {}))
+    flags = flags or {}
+    if not tree and not from_environment:
+        return from_flags(flags)
+    for key, value in {**from_environment, **flags}.items():
+        put(tree, key, value)
+    return validate(tree)
+
+
+def from_flags(flags: Mapping[str, str]) -> Config:
+    """Only strings, whose checks are the models' own: without pydantic."""
+    tree: dict[str, Any] = {}
+    for key, value in flags.items():
+        put(tree, key, value)
+    models = {"kafka": Kafka, "nats": Nats, "mqtt": Mqtt, "resp": Resp, "http": Http}
+    made: dict[str, Any] = {}
+    for name, value in tree.items():
+        try:
+            made[name] = models[name](**value) if name in models else value
+        except ValueError as error:
+            raise ConfigError(f"{name}.{error}") from None
+    try:
+        return Config(**made)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def put(tree: dict[str, Any], key: str, value: object) -> None:
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = tree.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{section}: is a section, not {inner!r}")
+        tree = inner
+    tree[last] = value
+
+
+def read_file(path: pathlib.Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from error
+
+
+def read_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    known = {variable: key for key, variable, _ in keys()}
+    mistakes = []
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable in NOT_KEYS:
+            continue
+        if variable in known:
+            yield known[variable], value
+        else:
+            mistakes.append(f"{variable}: no such key{nearest(variable, list(known))}")
+    if mistakes:
+        raise ConfigError(*mistakes)
+
+
+def validate(tree: Mapping[str, Any]) -> Config:
+    """A parsed file as a configuration.
+
+    Raises:
+        ConfigError: with every mistake in it.
+    """
+    import pydantic
+
+    try:
+        config: Config = pydantic.TypeAdapter(Config).validate_python(dict(tree))
+    except pydantic.ValidationError as error:
+        raise ConfigError(*map(explain, error.errors())) from None
+    return config
+
+
+def explain(mistake: Any) -> str:
+    """One line for one of pydantic's errors."""
+    key = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "value_error":  # a model's own check, which names its key
+        return f"{key}.{mistake['ctx']['error']}" if key else str(mistake["ctx"]["error"])
+    if mistake["type"] in {"unexpected_keyword_argument", "extra_forbidden"}:
+        known = [name for name, _, _ in keys()]
+        return f"{key}: no such key{nearest(key, known + list(SECTIONS))}"
+    given = mistake["input"]
+    shown = "" if isinstance(given, dict) else f" (given {given!r})"
+    return f"{key}: {mistake['msg']}{shown}"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of the configuration file."""
+    import pydantic
+
+    described: dict[str, Any] = pydantic.TypeAdapter(Config).json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **described}

@@ -1,0 +1,123 @@
+"""One process from exec to exit: listeners up, ready file written, signals awaited, everything brought to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from thalweg.config import Config, format_address, parse_address
+from thalweg.ops import Ops
+
+if TYPE_CHECKING:
+    from thalweg.gateway import Gateway
+
+STOP_S_MAX = 4.5
+"""What a clean stop may take; after that the process ends as after a kill, which loses nothing acknowledged."""
+
+
+class CannotServe(Exception):
+    """The process cannot do what its configuration says; the message is for whoever started it."""
+
+
+def serve(config: Config, ready_file: pathlib.Path | None = None) -> int:
+    """Run until SIGTERM or SIGINT; the exit status: 0 after a clean stop, 1 where the stop took too long.
+
+    Raises:
+        CannotServe: an address is taken, the data directory cannot be used.
+    """
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run(config, ready_file))
+
+
+async def run(config: Config, ready_file: pathlib.Path | None) -> int:
+    from thalweg.gateway import Gateway
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask_to_stop, stop)
+    try:
+        gateway = Gateway(config)
+    except OSError as error:
+        raise CannotServe(f"data in {config.data}: {error}") from error
+    accepting = False
+    ops = Ops(lambda: accepting and not stop.is_set() and gateway.ready(), gateway.metrics)
+    addresses: dict[str, str] = {}
+    wanted = parse_address(config.http.listen)
+    try:
+        if wanted is not None:
+            addresses["http"] = format_address(*await ops.start(*wanted))
+        await gateway.start()
+    except OSError as error:
+        await gateway.stop()
+        await ops.stop()
+        raise CannotServe(str(error)) from error
+    addresses = {name: format_address(*found) for name, found in gateway.listeners.items()} | addresses
+    accepting = True
+    gc.collect()
+    gc.freeze()  # what start-up made stays: later collections need not look at it
+    if ready_file is not None:
+        write_ready_file(ready_file, addresses)
+    announce(config, addresses)
+    await stop.wait()
+    return await end(gateway, ops, ready_file)
+
+
+def ask_to_stop(stop: asyncio.Event) -> None:
+    if stop.is_set():
+        os._exit(130)  # asked twice: the one who asks does not want to wait for goodbyes
+    stop.set()
+
+
+async def end(gateway: Gateway, ops: Ops, ready_file: pathlib.Path | None) -> int:
+    """Goodbyes to clients, a last durable commit, closed files."""
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)
+    try:
+        await asyncio.wait_for(gateway.stop(), STOP_S_MAX)
+    except TimeoutError:
+        print(f"thalweg: not stopped after {STOP_S_MAX} s, leaving; nothing acknowledged is lost", file=sys.stderr)
+        return 1
+    finally:
+        await ops.stop()
+    return 0
+
+
+def write_ready_file(path: pathlib.Path, addresses: dict[str, str]) -> None:
+    """Whole or not at all: whoever sees the file can read it."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch.write_text(json.dumps({"pid": os.getpid(), "listeners": addresses}))
+    os.replace(scratch, path)
+
+
+def announce(config: Config, addresses: dict[str, str]) -> None:
+    from protocols import outbox
+
+    speed = "" if is_compiled(outbox.__file__) else ", kernels uncompiled (slower; make kernels)"
+    with contextlib.suppress(BrokenPipeError):
+        print(f"thalweg {os.getpid()} ready in {since_exec_s():.2f} s, data in {config.data}{speed}", flush=True)
+        for name, address in sorted(addresses.items()):
+            print(f"  {name:6} {address}", flush=True)
+
+
+def is_compiled(file: str | None) -> bool:
+    return file is not None and not file.endswith(".py")
+
+
+def since_exec_s() -> float:
+    """Seconds since this process began, by the kernel's account (10 ms steps); 0 where it keeps none."""
+    try:
+        began_ticks = int(pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - began_ticks / os.sysconf("SC_CLK_TCK")
