@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conformance.meters import cpu_s, resident_bytes
@@ -21,16 +21,16 @@ GREETINGS = {
 }
 
 
-def measure_footprint(serve: Sequence[str], folder: Path, connections: int) -> dict[str, float]:
+def measure_footprint(serve: Sequence[str], folder: Path, connections: int, env: Mapping[str, str]) -> dict[str, float]:
     """Figures by name: start in seconds, memory in MB, bytes per idle connection of each protocol."""
     figures: dict[str, float] = {}
     times = []
     for number in range(STARTS):
-        gateway = GatewayProcess(serve, folder / f"start-{number}")
+        gateway = GatewayProcess(serve, folder / f"start-{number}", env=env)
         with gateway:
             times.append(gateway.ready_s)
     figures["exec until all listeners accept, s (goal 0.5)"] = round(statistics.median(times), 3)
-    with GatewayProcess(serve, folder / "idle") as running:
+    with GatewayProcess(serve, folder / "idle", env=env) as running:
         assert isinstance(running, GatewayProcess)
         time.sleep(SETTLE_S)
         figures["idle memory, MB (goal 60)"] = round(resident_bytes(running.pid) / 1e6, 1)

@@ -89,7 +89,7 @@ def nats_round_trip(server: Server, seconds: float) -> Measure:
     )
 
 
-def jetstream_publish(size: int, window: int, options: dict[str, object] | None = None) -> Run:
+def jetstream_publish(size: int, window: int) -> Run:
     """JetStream, file storage: publishes with at most ``window`` not yet acknowledged."""
 
     def run(server: Server, seconds: float) -> Measure:
@@ -97,8 +97,6 @@ def jetstream_publish(size: int, window: int, options: dict[str, object] | None 
             "name": "BENCH", "subjects": ["js.>"], "storage": "file", "retention": "limits", "max_consumers": -1,
             "max_msgs": -1, "max_bytes": -1, "num_replicas": 1, "discard": "old",
         }  # fmt: skip
-        if server.name == "thalweg":
-            config |= options or {}
         return to_measure(
             run_generator(
                 "natsgen", "-p", server.ports["nats"], "-C", server.pid, "-m", "js", "-s", size, "-t", seconds,

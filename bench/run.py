@@ -19,19 +19,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench import measures, peers
 from bench.footprint import measure_footprint
 from bench.measures import Measure, Run, RunFailed, Server
+from bench.peers import Peer
 from conformance.process import GatewayProcess
 
 SERVE = (sys.executable, "-m", "thalweg", "serve")
-DURABILITY_OS = {"metadata": {"thalweg.durability": "os"}}
-"""In a JetStream stream's configuration: acknowledged once in the page cache, as nats-server does by default."""
+ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+OURS = {
+    "disk": (None, {}),  # as installed: fsync before an acknowledgement, appendfsync everysec
+    "os": (None, {"THALWEG_DURABILITY__DEFAULT": "os"}),  # acknowledged from the page cache
+    "memory": (":memory:", {}),
+}
+"""Our processes by name: data (None: a directory) and configuration."""
+PEERS: tuple[tuple[str, str, Callable[[Path], Peer | None]], ...] = (
+    ("nats", "nats", partial(peers.nats, sync_always=False)),
+    ("nats-sync", "nats", partial(peers.nats, sync_always=True)),
+    ("redis", "resp", partial(peers.redis, appendfsync=None)),
+    ("redis-aof", "resp", partial(peers.redis, appendfsync="everysec")),
+    ("mosquitto", "mqtt", peers.mosquitto),
+)
+"""Theirs: name, protocol, what starts one in a folder."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +57,9 @@ class Case:
     title: str
     run: Run
     ours: str
-    """Which of our processes: ``disk`` or ``memory``."""
+    """Which of our processes, a key of ``OURS``."""
     peer: str
-    """Which peer, as named in ``start_servers``."""
+    """Which peer, a name in ``PEERS``."""
     goal: float = 0.0
     """Ratio of the rates, ours to theirs; 0: no goal set."""
 
@@ -90,8 +105,7 @@ def cases() -> Iterator[Case]:
     yield Case("nats", "NATS core 16 B to 1, 1,000 subjects", measures.nats_publish(16, 1, 1000), "disk", "nats")
     yield Case("nats", "NATS round trip 16 B", measures.nats_round_trip, "disk", "nats")
     yield Case("nats", "JetStream 128 B, fsync before ack", measures.jetstream_publish(128, 1024), "disk", "nats-sync")
-    lazy = measures.jetstream_publish(128, 1024, DURABILITY_OS)
-    yield Case("nats", "JetStream 128 B, page cache", lazy, "disk", "nats")
+    yield Case("nats", "JetStream 128 B, page cache", measures.jetstream_publish(128, 1024), "os", "nats")
     for pipeline, goal in ((1, 0.9), (16, 1.0), (64, 1.3)):
         for command in ("set", "get", "incr"):
             run = measures.resp_command(command, pipeline)
@@ -110,21 +124,15 @@ def start_servers(stack: ExitStack, folder: Path, groups: set[str]) -> tuple[dic
     """The servers that the chosen groups need, by name, and everybody's version."""
     servers: dict[str, Server] = {}
     versions: dict[str, str] = {}
-    for name, data in (("disk", None), ("memory", ":memory:")):
-        gateway = GatewayProcess(SERVE, folder / f"ours-{name}", data)
+    for name, (data, settings) in OURS.items():
+        gateway = GatewayProcess(SERVE, folder / f"ours-{name}", data, env={**ENVIRONMENT, **settings})
         stack.enter_context(gateway)
         ports = {protocol: gateway.port(protocol) for protocol in ("kafka", "nats", "mqtt", "resp")}
         servers[name] = Server("thalweg", gateway.pid, ports)
-    for name, group, protocol, make in (
-        ("nats", "nats", "nats", lambda: peers.nats(folder / "nats", sync_always=False)),
-        ("nats-sync", "nats", "nats", lambda: peers.nats(folder / "nats-sync", sync_always=True)),
-        ("redis", "resp", "resp", lambda: peers.redis(folder / "redis", appendfsync=None)),
-        ("redis-aof", "resp", "resp", lambda: peers.redis(folder / "redis-aof", appendfsync="everysec")),
-        ("mosquitto", "mqtt", "mqtt", lambda: peers.mosquitto(folder / "mosquitto")),
-    ):
-        if group in groups and (peer := make()) is not None:
+    for name, group, start in PEERS:
+        if group in groups and (peer := start(folder / name)) is not None:
             stack.enter_context(peer)
-            servers[name] = Server(peer.name, peer.pid, {protocol: peer.port})
+            servers[name] = Server(peer.name, peer.pid, {group: peer.port})
             versions[peer.name] = peer.version
     return servers, versions
 
@@ -168,22 +176,14 @@ def run_kafka(server: Server, folder: Path, repetitions: int, megabytes: int) ->
 
 
 def create_kafka_topic(server: Server, name: str) -> None:
-    """One partition whose appends are acknowledged from the page cache."""
+    """A topic of one partition."""
     from confluent_kafka.admin import AdminClient, NewTopic
 
     admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{server.ports['kafka']}"})
-    topic = NewTopic(name, 1, 1, config={"thalweg.durability": "os"})
     try:
-        admin.create_topics([topic])[name].result(10)
+        admin.create_topics([NewTopic(name, 1, 1)])[name].result(10)
     except Exception as error:  # noqa: BLE001 - the client raises its own type, and what it says is the figure's failure
         raise RunFailed(f"create topic: {error}") from None
-
-
-def set_appendfsync(server: Server, policy: str) -> None:
-    import redis
-
-    with redis.Redis(port=server.ports["resp"]) as client:
-        client.config_set("appendfsync", policy)
 
 
 # what is printed
@@ -237,7 +237,7 @@ def describe_machine() -> dict[str, object]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.splitlines()[0])
     groups = ("nats", "resp", "mqtt", "kafka", "footprint", "limits")
     parser.add_argument("--quick", action="store_true", help="one short run of each instead of three: under 3 minutes")
     parser.add_argument("--only", default=",".join(groups), help=f"of {','.join(groups)}")
@@ -265,21 +265,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             figures = measures.limits(folder, megabytes)
             print_limits(figures)
         if "footprint" in chosen:
-            footprint = measure_footprint(SERVE, folder / "footprint", connections=500 if options.quick else 2000)
+            footprint = measure_footprint(SERVE, folder / "footprint", 500 if options.quick else 2000, ENVIRONMENT)
         servers: dict[str, Server] = {}
         versions: dict[str, str] = {}
         if chosen & {"nats", "resp", "mqtt", "kafka"}:
             servers, versions = start_servers(stack, folder, chosen)
             print("beside " + ", ".join(f"{name} {version}" for name, version in versions.items()))
-        if "resp" in chosen:
-            set_appendfsync(servers["disk"], "everysec")
         for case in cases():
             if case.group in chosen and options.match in case.title:
                 progress(f"{case.title} ...")
                 rows.append(run_case(case, servers, repetitions, seconds))
         if "kafka" in chosen:
             progress("Kafka ...")
-            rows += run_kafka(servers["disk"], folder, repetitions, megabytes // 2)
+            rows += run_kafka(servers["os"], folder, repetitions, megabytes // 2)
         progress("")
     print_rows(rows)
     for name, value in footprint.items():
