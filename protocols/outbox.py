@@ -167,6 +167,11 @@ class Outbox:
             self._parked_bytes = 0
         return lost
 
+    def mark(self) -> None:
+        """Have the driver look at this connection at the end of the turn, whether or not there are bytes."""
+        if not self.marked:
+            self._mark()
+
     def peek(self) -> memoryview:
         """What may be sent now."""
         return memoryview(self._out)[self._head : self._fill]

@@ -221,6 +221,23 @@ class Trie(Generic[Entry]):
         return found
 
 
+    def beneath(self, address: bytes) -> bool:
+        """Whether any pattern may match an address that begins with all these tokens and has more."""
+        frontier = [self._root]
+        for part in address.split(b"/"):
+            below: list[_Node[Entry]] = []
+            for node in frontier:
+                if node.some or node.any:
+                    return True
+                child = node.children.get(part)
+                if child is not None:
+                    below.append(child)
+                if node.one is not None:
+                    below.append(node.one)
+            frontier = below
+        return any(node.children or node.one or node.some or node.any for node in frontier)
+
+
 class Subscription:
     """One sink's interest; also its handle."""
 
@@ -292,9 +309,9 @@ class Interest:
         return max(found, key=lambda entry: (entry[0].specificity(), -entry[1].created_ms))[1]
 
     def beneath(self, account: Account, name: Address) -> bool:
-        """Whether anybody may want addresses beneath this one: cheap, and wrong only by saying yes."""
+        """Whether anybody may want addresses beneath this one."""
         trie = self._tries.get(account)
-        return bool(trie is not None and trie.count) or bool(self._globs.get(account))
+        return (trie is not None and trie.beneath(name)) or bool(self._globs.get(account))
 
     def resolve(self, account: Account, address: Address) -> Route:
         topic = self.captured_by(account, address)

@@ -1,0 +1,158 @@
+"""One process's connections around its sequencer, without a socket: turns, barriers, deadlines.
+
+The driver (real sockets) and the simulator (bytes in memory) are both hubs: they differ in how a connection sends, what
+time it is, and when a turn ends.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from protocols.api import Executor, Port, Session
+from protocols.local import Host, LocalPort, Sequencer
+from protocols.outbox import Outbox
+from substrate.api import DEFAULT_ACCOUNT, Account, Commit, Durability, Shard
+from substrate.engine import Engine
+
+
+class Connection(Protocol):
+    """What a hub does to a connection. ``outbox.owner`` is the connection."""
+
+    session: Session
+    outbox: Outbox
+    due_ns: int
+    """The deadline that the hub's heap holds for it; 0: none."""
+
+    def flush(self) -> None:
+        """Send what may be sent; close if the session is closing and nothing is left; resume if it is unblocked."""
+        ...
+
+    def abort(self) -> None:
+        """Close without another byte."""
+        ...
+
+
+class Hub(Host):
+    """``factories``: protocol -> session factory. ``wrap`` puts another port before the sessions (tests delay answers)."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        memory: Engine,
+        executors: Sequence[Callable[[], Executor]],
+        factories: dict[str, Callable[[Port], Session]],
+        durabilities: dict[str, Durability] | None = None,
+        wrap: Callable[[LocalPort], Port] | None = None,
+        accounts: Callable[[str, bytes | None, bytes | None], Account | None] = lambda *_: DEFAULT_ACCOUNT,
+    ) -> None:
+        self.sequencer = Sequencer(engine, memory, executors, self, durabilities)
+        self.factories = factories
+        self.accounts = accounts
+        self.dirty: list[Outbox] = []
+        self.connections: dict[str, set[Connection]] = {name: set() for name in factories}
+        self.counters: dict[str, int] = {}
+        self._wrap = wrap
+        self._waiting: dict[int, Connection] = {}
+        self._deadlines: list[tuple[int, int, Connection]] = []
+        self._deadline_count = 0
+        self._ending = False
+
+    # connections
+
+    def session(self, protocol: str) -> Session:
+        """A new session with a port of its own; its outbox reports to this hub."""
+        local = LocalPort(self.sequencer, self.accounts)
+        session = self.factories[protocol](self._wrap(local) if self._wrap is not None else local)
+        local.session = session
+        session.outbox.dirty = self.dirty
+        return session
+
+    def joined(self, protocol: str, connection: Connection) -> None:
+        self.connections[protocol].add(connection)
+        self.count(f"{protocol}_connections_total")
+
+    def left(self, protocol: str, connection: Connection) -> None:
+        """The connection is closed; its session was told by ``eof``."""
+        self.connections[protocol].discard(connection)
+        self._waiting.pop(id(connection), None)
+        connection.due_ns = 0
+        connection.outbox.clear()
+        self.sequencer.gone(connection.session)
+
+    def plan(self, connection: Connection) -> None:
+        """The session's deadline may have changed."""
+        at = connection.session.deadline_ns
+        if at and (not connection.due_ns or at < connection.due_ns):
+            connection.due_ns = at
+            self._deadline_count += 1
+            heapq.heappush(self._deadlines, (at, self._deadline_count, connection))
+
+    # turns
+
+    def flush(self) -> None:
+        """The end of a turn: commit, then send what may leave."""
+        self._ending = True
+        self.sequencer.end()
+        self._ending = False
+        while self.dirty:
+            dirty = self.dirty[:]
+            del self.dirty[:]
+            for outbox in dirty:
+                outbox.marked = False
+                connection = outbox.owner
+                if connection is None:
+                    continue
+                connection.flush()
+
+    def waits(self, connection: Connection) -> None:
+        """Its outbox holds answers that are not ready."""
+        self._waiting[id(connection)] = connection
+
+    def next_ns(self) -> int:
+        """When ``tick`` is due next; 0: never."""
+        mine = self._deadlines[0][0] if self._deadlines else 0
+        theirs = self.sequencer.deadline_ns
+        return min(mine, theirs) if mine and theirs else mine or theirs
+
+    def tick(self, now_ns: int) -> None:
+        """Do what is due. The host ends the turn afterwards."""
+        self.sequencer.begin(now_ns)
+        while self._deadlines and self._deadlines[0][0] <= now_ns:
+            at, _, connection = heapq.heappop(self._deadlines)
+            if connection.due_ns != at:
+                continue
+            connection.due_ns = 0
+            if connection.session.deadline_ns and connection.session.deadline_ns <= now_ns:
+                connection.session.tick(now_ns)
+                connection.outbox.mark()
+            self.plan(connection)
+        if self.sequencer.deadline_ns and self.sequencer.deadline_ns <= now_ns:
+            self.sequencer.tick(now_ns)
+
+    # the sequencer's host
+
+    def durable(self, shard: Shard, commit: Commit) -> None:
+        for key, connection in list(self._waiting.items()):
+            connection.outbox.durable(shard, commit)
+            if not connection.outbox.parked():
+                self._waiting.pop(key, None)
+
+    def failed(self, shard: Shard, above: Commit) -> None:
+        lost = [connection for connection in self._waiting.values() if connection.outbox.failed(shard, above)]
+        if self._ending:  # the write itself failed: nothing that this turn answered may leave
+            lost += [outbox.owner for outbox in self.dirty if outbox.owner is not None]
+        for connection in lost:
+            connection.abort()
+
+    def count(self, event: str, more: int = 1) -> None:
+        self.counters[event] = self.counters.get(event, 0) + more
+
+    def note(self, event: str, detail: str) -> None:
+        self.count(event)
+        if detail:
+            self.log(event, detail)
+
+    def log(self, event: str, detail: str) -> None:
+        """The host writes it where people look."""
