@@ -26,6 +26,7 @@ from substrate.api import (
     Answer,
     Called,
     Conditions,
+    Durability,
     Group,
     Level,
     Pattern,
@@ -206,6 +207,10 @@ class World(Protocol):
     def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None: ...
     def call(self, executor: str, request: object, token: int) -> None: ...
     def trim(self, stream: StreamId, before: Position) -> None: ...
+    def durability(self, durability: Durability) -> None:
+        """From here on the executor's own state stream is this durable (Redis' ``appendfsync``)."""
+        ...
+
     def wake(self, at_ns: int) -> None:
         """Call ``tick`` at this time (the earliest asked for wins)."""
         ...

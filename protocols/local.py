@@ -12,6 +12,7 @@ from __future__ import annotations
 import heapq
 from array import array
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import cast
 
 from protocols.api import Executor, Handle, Session
@@ -341,6 +342,10 @@ class Sequencer:
         for world in list(self._worlds.values()):
             world.executor.gone(session)
 
+    def set_durability(self, executor: str, durability: Durability) -> None:
+        """Also after executors are made anew."""
+        self._durabilities[executor] = durability
+
     def close(self) -> None:
         self.layer.close()
 
@@ -487,6 +492,13 @@ class LocalWorld(LocalPort):
         except EngineError as error:
             return StreamError(error.code, error.detail)
         return layer.tail(stream)
+
+    def durability(self, durability: Durability) -> None:
+        layer = self._sequencer.layer
+        config = layer.streams[self.stream].config
+        if config.durability is not durability:
+            self._sequencer.set_durability(self.executor.name, durability)
+            layer.configure(self.stream, replace(config, durability=durability))
 
     def wake(self, at_ns: int) -> None:
         self._sequencer.wake(at_ns, self)

@@ -267,7 +267,7 @@ class StreamLayer:
             found.pending_base = base
             self._dirty.append(found)
         self._close_builder(found)
-        owned = batch if isinstance(batch, bytearray) else bytearray(batch)
+        owned = batch if isinstance(batch, bytearray) or (isinstance(batch, memoryview) and not batch.readonly) else bytearray(batch)
         batches.patch(owned, base, self.epoch)
         found.pending.append(owned)
         found.pending_bytes += len(owned)

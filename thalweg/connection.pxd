@@ -1,0 +1,24 @@
+from protocols.outbox cimport Outbox
+
+cdef class Connection:
+    cdef object driver
+    cdef public str protocol
+    cdef public object session
+    cdef public Outbox outbox
+    cdef public long long due_ns
+    cdef public bint closed
+    cdef object transport
+    cdef object _get_unsent
+    cdef int fd
+    cdef bint direct
+    cdef bint writable
+    cdef bint paused
+    cdef bint lingering
+    cdef bytearray rest
+    cdef Py_ssize_t rest_bytes
+    cdef bint given
+    cpdef flush(self)
+    cdef take(self, object data, Py_ssize_t end)
+    cdef keep(self, object data, Py_ssize_t start, Py_ssize_t end)
+    cdef finish(self)
+    cdef _send_direct(self)

@@ -1,0 +1,286 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True
+"""The only place where a session meets a socket: reads into the shared buffer, one write per turn, an end in good order.
+
+Reading. All connections read into the driver's one buffer; what a session does not take of it (a part of a frame) is
+kept in ``rest`` and put before the next read. A frame that does not fit gets a buffer of its own, of exactly
+``session.wants_bytes`` if the session knows: that buffer is given away with the ``receive`` that completes it.
+
+Writing. At the end of a turn ``flush`` sends what the outbox has ready, straight to the socket while the kernel takes
+it; the rest goes through the transport in pieces, and until it is drained the outbox keeps what comes. An outbox beyond
+its bound then costs its connection.
+
+Ending. A closing session's last bytes are sent, then the writing half is shut and input drained for a moment: closing at
+once would answer unread input with a reset, and the reset would destroy the goodbye (RFC 1122 section 4.2.2.13).
+"""
+
+from __future__ import annotations
+
+import os
+
+import cython
+
+from protocols.api import WireError
+
+if cython.compiled:
+    from cython.cimports.thalweg.socket import MSG_DONTWAIT, MSG_NOSIGNAL, send
+
+PIECE_BYTES = 256 * 1024
+LINGER_S = 1.0
+GIVEN_BYTES_MAX = 128 * 1024 * 1024
+
+
+@cython.cclass
+class Connection:
+    """One accepted socket. asyncio's buffered protocol on one side, the hub's ``Connection`` on the other."""
+
+    def __init__(self, driver: object, protocol: str) -> None:
+        self.driver = driver
+        self.protocol = protocol
+        self.session = None
+        self.outbox = None
+        self.due_ns = 0
+        self.closed = False
+        self.transport = None
+        self.fd = -1
+        self.direct = False
+        self.writable = True
+        self.paused = False
+        self.lingering = False
+        self.rest = None
+        self.rest_bytes = 0
+        self.given = False
+
+    # asyncio's side
+
+    def connection_made(self, transport: object) -> None:
+        self.transport = transport
+        if not self.driver.admit(self.protocol):
+            self.closed = True
+            transport.abort()
+            return
+        self._get_unsent = transport.get_write_buffer_size
+        sock = transport.get_extra_info("socket")
+        self.fd = -1 if sock is None else sock.fileno()
+        self.direct = transport.get_extra_info("ssl_object") is None and self.fd >= 0
+        transport.set_write_buffer_limits(high=0)
+        self.session = self.driver.session(self.protocol)
+        self.outbox = self.session.outbox
+        self.outbox.owner = self
+        self.driver.joined(self.protocol, self)
+        peer = transport.get_extra_info("peername") or ("unix", 0)
+        now_ns = self.driver.enter()
+        try:
+            self.session.opened((peer[0], peer[1]), now_ns)
+        except Exception as error:
+            self.crashed(error)
+            return
+        self.outbox.mark()
+
+    def get_buffer(self, hint: int) -> object:
+        if self.rest is None:
+            return self.driver.view
+        if self.given or self.rest_bytes > self.driver.share_bytes:
+            return memoryview(self.rest)[self.rest_bytes :]
+        return self.driver.view[self.rest_bytes :]
+
+    def buffer_updated(self, count: cython.Py_ssize_t) -> None:
+        if self.closed or self.lingering:
+            return
+        if self.rest is None:
+            self.take(self.driver.buffer, count)
+        elif self.given or self.rest_bytes > self.driver.share_bytes:
+            self.rest_bytes += count
+            if self.given and self.rest_bytes < len(self.rest):
+                return  # a frame that is known to be incomplete
+            whole = self.rest
+            end = self.rest_bytes
+            self.rest = None
+            self.rest_bytes = 0
+            self.given = False
+            self.take(whole, end)
+        else:
+            end = self.rest_bytes + count
+            self.driver.buffer[: self.rest_bytes] = memoryview(self.rest)[: self.rest_bytes]
+            self.rest = None
+            self.rest_bytes = 0
+            self.take(self.driver.buffer, end)
+
+    def eof_received(self) -> bool:
+        if not self.closed:
+            self.finish()
+        return False
+
+    def connection_lost(self, error: object) -> None:
+        if not self.closed:
+            self.finish()
+        self.transport = None
+
+    def pause_writing(self) -> None:
+        self.writable = False
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        if not self.closed:
+            self.driver.enter()
+            self.outbox.mark()
+
+    # receiving
+
+    @cython.cfunc
+    def take(self, data: object, end: cython.Py_ssize_t):
+        """Give the session what is in ``data[:end]``; keep what it does not take."""
+        session = self.session
+        now_ns = self.driver.enter()
+        used: cython.Py_ssize_t
+        try:
+            used = session.receive(data, 0, end, now_ns)
+        except WireError as error:
+            self.driver.note(f"{self.protocol}_wire_errors", "")
+            self.driver.debug(self.protocol, str(error))
+            session.closing = True
+            used = end
+        except Exception as error:
+            self.crashed(error)
+            return
+        if used < end and not session.closing:
+            self.keep(data, used, end)
+        if session.deadline_ns != self.due_ns:
+            self.driver.plan(self)
+        if session.closing or session.blocked:
+            self.outbox.mark()
+            if session.blocked and not self.paused:
+                self.paused = True
+                self.transport.pause_reading()
+
+    @cython.cfunc
+    def keep(self, data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t):
+        """A part of a frame: small ones wait in bytes of their own size, large ones in the buffer they will need."""
+        left: cython.Py_ssize_t = end - start
+        wants: cython.Py_ssize_t = self.session.wants_bytes
+        if wants > self.driver.share_bytes and wants > left and wants <= GIVEN_BYTES_MAX:
+            self.rest = bytearray(wants)
+            self.given = True
+        elif left > self.driver.share_bytes:
+            self.rest = bytearray(2 * left)
+            self.given = False
+        else:
+            self.rest = bytearray(left)
+            self.given = False
+        self.rest[:left] = memoryview(data)[start:end]
+        self.rest_bytes = left
+
+    def retry(self) -> None:
+        """The session is unblocked: what was kept is given again."""
+        if self.rest is not None:
+            whole, end = self.rest, self.rest_bytes
+            self.rest = None
+            self.rest_bytes = 0
+            self.given = False
+            self.take(whole, end)
+
+    def crashed(self, error: BaseException) -> None:
+        """We are wrong: the session dies, the process does not."""
+        self.driver.crash(self.protocol, error)
+        self.abort()
+
+    # sending
+
+    @cython.ccall
+    def flush(self):
+        """See ``protocols.hub.Connection``."""
+        if self.closed:
+            return
+        ready: cython.Py_ssize_t = self.outbox.ready()
+        if ready and self.writable:
+            self.send_ready()
+            if self.closed:
+                return
+            ready = self.outbox.ready()
+        if self.outbox.parked():
+            self.driver.waits(self)
+        if self.outbox.overflowed:
+            self.driver.note(f"{self.protocol}_slow_consumers", "")
+            self.abort()
+            return
+        session = self.session
+        if self.paused and not session.blocked and self.writable:
+            self.paused = False
+            self.transport.resume_reading()
+            self.retry()
+            if self.closed:
+                return
+        if session.deadline_ns != self.due_ns:
+            self.driver.plan(self)
+        if session.closing and not self.lingering and ready == 0 and not self.outbox.parked():
+            self.end()
+
+    def send_ready(self) -> None:
+        if self.direct and self._get_unsent() == 0:
+            if cython.compiled:
+                self._send_direct()
+            else:
+                with self.outbox.peek() as view:
+                    try:
+                        count = os.write(self.fd, view)
+                    except OSError:
+                        count = 0
+                self.outbox.sent(count)
+        if self.outbox.ready() and self.writable:
+            with self.outbox.peek() as view:
+                piece = bytes(view[:PIECE_BYTES])
+            self.outbox.sent(len(piece))
+            self.transport.write(piece)
+
+    @cython.cfunc
+    def _send_direct(self):
+        """An error counts as nothing sent: the transport meets it again and closes."""
+        if cython.compiled:
+            view = self.outbox.peek()
+            source: cython.const[cython.uchar][::1] = view
+            count: cython.Py_ssize_t = send(self.fd, cython.address(source[0]), len(source), MSG_DONTWAIT | MSG_NOSIGNAL)
+            del source
+            view.release()
+            if count > 0:
+                self.outbox.sent(count)
+
+    # ending
+
+    def end(self) -> None:
+        """Everything said: shut the writing half, drain what the peer still sends, then close."""
+        self.lingering = True
+        try:
+            self.transport.write_eof()
+        except (OSError, RuntimeError, NotImplementedError):
+            self.finish()
+            return
+        if self.paused:
+            self.paused = False
+            self.transport.resume_reading()
+        self.driver.later(LINGER_S, self.finish_later)
+
+    def finish_later(self) -> None:
+        if not self.closed:
+            self.finish()
+
+    @cython.cfunc
+    def finish(self):
+        """The connection is over: the session gives back what it held."""
+        self.closed = True
+        now_ns = self.driver.enter()
+        try:
+            self.session.eof(now_ns)
+        except Exception as error:
+            self.driver.crash(self.protocol, error)
+        self.rest = None
+        self.driver.left(self.protocol, self)
+        if self.transport is not None:
+            self.transport.close()
+
+    def abort(self) -> None:
+        """Close without another byte."""
+        if self.closed:
+            return
+        transport = self.transport
+        self.finish()
+        if transport is not None:
+            transport.abort()

@@ -1,0 +1,260 @@
+"""One process of all four protocols over one sequencer: engine, executors, listeners, turns on the event loop.
+
+    async with Gateway(Config(data=":memory:")) as gateway:
+        host, port = gateway.listeners["nats"]
+
+A turn is one pass of the loop: what the sockets had to say is received, then one ``call_soon`` ends it (DESIGN section 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pathlib
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from protocols.api import Executor, Port, Session
+from protocols.hub import Hub
+from substrate.api import Commit, Durability, Shard
+from substrate.engine import Engine, EngineError
+from substrate.memory import MemoryEngine
+from thalweg.config import MEMORY, Config, parse_address
+from thalweg.connection import Connection
+
+if TYPE_CHECKING:
+    from substrate.files import RealFiles
+
+BUFFER_BYTES = 256 * 1024
+SHARE_BYTES = 64 * 1024
+"""A part of a frame up to this waits in bytes of its own size and joins the shared buffer at the next read."""
+STOP_S = 2.0
+TIMER_NS_MIN = 1_000_000
+
+
+class Driver(Hub):
+    """The hub on an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine, config: Config, *args: Any, **more: Any) -> None:
+        self._loop = loop
+        self._config = config
+        self._ending_soon = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_ns = 0
+        self.buffer = bytearray(BUFFER_BYTES)
+        self.view = memoryview(self.buffer)
+        self.share_bytes = SHARE_BYTES
+        self.limits: dict[str, int] = {}
+        self._random = int.from_bytes(os.urandom(8), "big") | 1
+        super().__init__(engine, MemoryEngine(), *args, **more)
+
+    # turns
+
+    def enter(self) -> int:
+        """Something happens: a turn is under way from here. Returns the time."""
+        now_ns = time.time_ns()
+        self.sequencer.begin(now_ns)
+        if not self._ending_soon:
+            self._ending_soon = True
+            self._loop.call_soon(self.end_turn)
+        return now_ns
+
+    def touched(self) -> None:
+        if not self._ending_soon:
+            self._ending_soon = True
+            self._loop.call_soon(self.end_turn)
+
+    def end_turn(self) -> None:
+        self._ending_soon = False
+        self.flush()
+        self.arm()
+
+    def arm(self) -> None:
+        """Set the one timer to what is due next."""
+        at_ns = self.next_ns()
+        if at_ns and (not self._timer_ns or at_ns < self._timer_ns):
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer_ns = at_ns
+            wait_ns = max(at_ns - time.time_ns(), TIMER_NS_MIN)
+            self._timer = self._loop.call_later(wait_ns / 1e9, self.timed)
+
+    def timed(self) -> None:
+        self._timer = None
+        self._timer_ns = 0
+        try:
+            self.tick(self.enter())
+        finally:
+            self.arm()
+
+    def later(self, seconds: float, act: Callable[[], object]) -> None:
+        self._loop.call_later(seconds, act)
+
+    # the sequencer's host
+
+    def durable(self, shard: Shard, commit: Commit) -> None:
+        super().durable(shard, commit)
+        self.touched()
+
+    def random(self) -> int:
+        """xorshift64*: for choices among equals, never for secrets."""
+        x = self._random
+        x ^= x >> 12
+        x ^= (x << 25) & 0xFFFFFFFFFFFFFFFF
+        x ^= x >> 27
+        self._random = x
+        return (x * 0x2545F4914F6CDD1D & 0xFFFFFFFFFFFFFFFF) >> 1
+
+    def log(self, event: str, detail: str) -> None:
+        print(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {event} {detail}", file=sys.stderr, flush=True)
+
+    def debug(self, protocol: str, detail: str) -> None:
+        if os.environ.get("THALWEG_DEBUG"):
+            self.log(f"{protocol}_closed", detail)
+
+    def crash(self, protocol: str, error: BaseException) -> None:
+        self.count("session_crashes")
+        self.log(f"{protocol}_session_crashed", "".join(traceback.format_exception(error)))
+
+    # connections
+
+    def admit(self, protocol: str) -> bool:
+        if len(self.connections[protocol]) < self.limits.get(protocol, 1 << 30):
+            return True
+        self.count(f"{protocol}_connections_refused")
+        return False
+
+
+class Gateway:
+    """The embedding API. ``start`` raises OSError where an address is taken or the data directory cannot be used."""
+
+    def __init__(self, config: Config | None = None) -> None:
+        self.config = config or Config()
+        self.listeners: dict[str, tuple[str, int]] = {}
+        self._servers: list[asyncio.AbstractServer] = []
+        self._driver: Driver | None = None
+        self._files: RealFiles | None = None
+
+    async def __aenter__(self) -> Gateway:
+        await self.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        engine = self._engine(loop)
+        sockets = {}
+        try:
+            for name in ("kafka", "nats", "mqtt", "resp"):
+                wanted = parse_address(getattr(self.config, name).listen)
+                if wanted is not None:
+                    sockets[name] = await self._listen(loop, name, *wanted)
+            factories, executors = self._protocols()
+            driver = Driver(
+                loop, engine, self.config, executors, factories, durabilities={"resp": keyspace_durability(self.config)}
+            )
+            driver.limits = {name: getattr(self.config, name).connections_max for name in factories}
+            self._driver = driver
+            driver.sequencer.open(time.time_ns())
+        except EngineError as error:
+            raise OSError(str(error)) from error
+        driver.touched()
+        for server in self._servers:
+            await server.start_serving()
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, name: str, host: str, port: int) -> None:
+        server = await loop.create_server(
+            lambda: Connection(self._driver, name), host, port, start_serving=False, backlog=1024, reuse_address=True
+        )
+        address = server.sockets[0].getsockname()
+        self.listeners[name] = (address[0], address[1])
+        self._servers.append(server)
+
+    def _engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
+        if self.config.data == MEMORY:
+            return MemoryEngine()
+        from substrate.disk import DiskEngine
+        from substrate.files import RealFiles
+
+        pathlib.Path(self.config.data).mkdir(parents=True, exist_ok=True)
+        self._files = RealFiles(self.config.data, loop.call_soon_threadsafe)
+        return DiskEngine(self._files)
+
+    def _protocols(self) -> tuple[dict[str, Callable[[Port], Session]], list[Callable[[], Executor]]]:
+        """Session factories of those that listen; executors of all, so that state does not depend on who listens."""
+        from protocols.kafka.groups import Groups
+        from protocols.kafka.session import KafkaSession
+        from protocols.mqtt.session import MqttSession
+        from protocols.mqtt.sessions import Sessions
+        from protocols.nats.jetstream import JetStream
+        from protocols.nats.session import NatsSession
+        from protocols.resp.keyspace import Keyspace
+        from protocols.resp.session import RespSession
+        from thalweg import settings
+
+        kafka, nats, mqtt, resp = settings.of(self.config, self.listeners)
+        made: dict[str, Callable[[Port], Session]] = {
+            "kafka": lambda port: KafkaSession(port, kafka),
+            "nats": lambda port: NatsSession(port, nats),
+            "mqtt": lambda port: MqttSession(port, mqtt),
+            "resp": lambda port: RespSession(port, resp),
+        }
+        executors: list[Callable[[], Executor]] = [JetStream, Sessions, Groups, lambda: Keyspace(resp)]
+        return {name: made[name] for name in made if name in self.listeners}, executors
+
+    def ready(self) -> bool:
+        """All accept, and what is appended can be made durable."""
+        return self._driver is not None and not self._driver.sequencer.layer.broken
+
+    def metrics(self) -> dict[str, int | float]:
+        if self._driver is None:
+            return {}
+        layer = self._driver.sequencer.layer
+        found: dict[str, int | float] = dict(self._driver.counters)
+        found |= {f"{name}_connections": len(members) for name, members in self._driver.connections.items()}
+        found["streams"] = len(layer.streams)
+        found["records_appended_total"] = layer.appended_records
+        found["commits_total"] = layer.commit_next - 1
+        found["messages_uncaptured_total"] = self._driver.sequencer.uncaptured
+        found["epoch"] = layer.epoch
+        return found
+
+    async def stop(self) -> None:
+        """Goodbyes, answers in flight, a last durable commit."""
+        for server in self._servers:
+            server.close()
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            now_ns = driver.enter()
+            for members in list(driver.connections.values()):
+                for connection in list(members):
+                    try:
+                        connection.session.stop(now_ns)
+                    except Exception as error:
+                        driver.crash("stop", error)
+                    connection.outbox.mark()
+            driver.touched()
+            deadline = time.monotonic() + STOP_S
+            while any(driver.connections.values()) and time.monotonic() < deadline:
+                await asyncio.sleep(0.01)
+            for members in list(driver.connections.values()):
+                for connection in list(members):
+                    connection.abort()
+            driver.flush()
+            driver.sequencer.close()
+        if self._files is not None:
+            self._files.shut()
+            self._files = None
+
+
+def keyspace_durability(config: Config) -> Durability:
+    """The Redis keyspace follows ``appendfsync``: its commits are synced where that asks for it."""
+    if config.data == MEMORY:
+        return Durability.OS
+    return {"always": Durability.SYNC, "everysec": Durability.INTERVAL, "no": Durability.OS}[config.resp.appendfsync]
