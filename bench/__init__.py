@@ -1,0 +1,1 @@
+"""Thalweg measured beside other servers: ``python -m bench`` from the repository."""
