@@ -63,14 +63,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
     """The last line: how many tests were skipped, and why."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.option.collectonly:
+        return
     reasons = collections.Counter(
         report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        for report in terminalreporter.stats.get("skipped", [])
+        for report in reporter.stats.get("skipped", [])
     )
     told = "; ".join(f"{count}x {reason.removeprefix('Skipped: ')}" for reason, count in reasons.most_common())
-    terminalreporter.write_line(f"skipped: {sum(reasons.values())}" + (f" ({told})" if told else ""))
+    reporter.write_line(f"skipped: {sum(reasons.values())}" + (f" ({told})" if told else ""))
 
 
 @pytest.fixture(scope="session")

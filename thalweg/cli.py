@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="store_true", help="print the version and end")
     commands = top.add_subparsers(dest="command", metavar="command")
 
-    serve = commands.add_parser("serve", help="run the gateway until SIGTERM or Ctrl-C")
+    serve = commands.add_parser("serve", allow_abbrev=False, help="run the gateway until SIGTERM or Ctrl-C")
     add_config(serve)
     serve.add_argument("--data", metavar="DIR", help="directory of everything that is kept; :memory: keeps nothing")
     for name in LISTENERS:
@@ -34,16 +34,20 @@ def parser() -> argparse.ArgumentParser:
     )
     serve.set_defaults(run=run_serve)
 
-    config = commands.add_parser("config", help="look at the configuration").add_subparsers(
+    config = commands.add_parser("config", allow_abbrev=False, help="look at the configuration").add_subparsers(
         dest="what", required=True, metavar="what"
     )
-    schema = config.add_parser("schema", help="print the JSON Schema of the file")
+    schema = config.add_parser("schema", allow_abbrev=False, help="print the JSON Schema of the file")
     schema.set_defaults(run=run_config_schema)
-    check = config.add_parser("check", help="say what is wrong with a file and the environment, and start nothing")
+    check = config.add_parser(
+        "check", allow_abbrev=False, help="say what is wrong with a file and the environment, and start nothing"
+    )
     add_config(check)
     check.set_defaults(run=run_config_check)
 
-    verify = commands.add_parser("verify", help="read a data directory (of a stopped process) and report damage")
+    verify = commands.add_parser(
+        "verify", allow_abbrev=False, help="read a data directory (of a stopped process) and report damage"
+    )
     verify.add_argument("directory", metavar="DIR", type=pathlib.Path)
     verify.set_defaults(run=run_verify)
     return top
@@ -56,7 +60,9 @@ def add_config(command: argparse.ArgumentParser) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status of one command."""
     top = parser()
-    options = top.parse_args(arguments)
+    options, unknown = top.parse_known_args(arguments)
+    if unknown:
+        top.error(f"no such argument: {unknown[0]}{nearest(unknown[0])}")
     if options.version:
         import thalweg
 
@@ -71,6 +77,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return status
+
+
+def nearest(word: str) -> str:
+    """A hint for a mistyped flag of ``serve``."""
+    import difflib
+
+    known = [f"--{name}" for name in (*LISTENERS, "config", "data", "ready-file")]
+    found = difflib.get_close_matches(word.partition("=")[0], known, n=1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def complain(mistake: object) -> None:

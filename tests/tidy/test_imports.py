@@ -1,0 +1,100 @@
+"""Who may import what, by kind of file: an allow list, because a deny list leaks."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from tests.tidy.source import KERNELS, PROTOCOLS, ROOT, imports_of, module_of, python_files, shown
+
+PURE = {
+    "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
+    "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "io", "itertools", "json", "math",
+    "operator", "re", "string", "struct", "sys", "types", "typing", "unicodedata", "zlib",
+    "annotated_types", "crc32c", "cramjam", "cython", "pydantic", "sortedcontainers",
+}  # fmt: skip
+"""No loop, socket, thread, clock, chance, environment, file or log is reachable by these."""
+
+SEAM = {
+    "protocols.api", "protocols.outbox", "substrate.address", "substrate.api", "substrate.batch", "substrate.group",
+    "substrate.interest",
+}  # fmt: skip
+"""What any file of a protocol may know besides its own folder."""
+
+KINDS = {
+    "wire.py": {"protocols.api", "protocols.outbox", "substrate.group"},
+    "errors.py": {"protocols.api", "substrate.api"},
+    "mapping.py": {"substrate.address", "substrate.api", "substrate.batch", "substrate.group", "substrate.interest"},
+}
+"""A codec knows bytes and numbers; the tables know both sides' words; neither knows a session."""
+
+ENGINES = ("substrate.disk", "substrate.memory", "substrate.files", "substrate.journal", "substrate.segment")
+"""What no protocol may know, not even the port's own files beside the four folders."""
+
+NOT_FOR_TABLES = {"session", "sessions"}
+
+OUTSIDE_WORLD = {
+    "substrate/disk": {"asyncio", "concurrent.futures", "errno", "fcntl", "mmap", "os", "pathlib", "queue", "threading", "time"},
+    "substrate/files.py": {"errno", "fcntl", "os", "pathlib"},
+    "substrate/pure.py": {"importlib.abc", "importlib.machinery", "importlib.util", "os", "pathlib"},
+}  # fmt: skip
+"""Path prefixes in substrate/ that touch files or threads, and by what; all the rest of it is sans-IO."""
+
+
+def without_cython(name: str) -> str:
+    """``cython.cimports.protocols.outbox`` is ``protocols.outbox`` to a reader; C's own library is C's."""
+    inner = name.removeprefix("cython.cimports.")
+    return "cython" if inner.split(".")[0] in {"cython", "libc", "cpython"} else inner
+
+
+def allowed_in_protocols(path: pathlib.Path) -> set[str]:
+    return PURE | KINDS.get(path.name, SEAM)
+
+
+@pytest.mark.parametrize("path", python_files("protocols"), ids=shown)
+def test_protocols_import_only_what_is_pure_and_the_seam(path: pathlib.Path) -> None:
+    own = module_of(path).split(".")[1] if path.parent.name in PROTOCOLS else None
+    for raw, line in imports_of(path):
+        name = without_cython(raw)
+        if name.startswith("protocols.") and own is None:  # the seam itself: siblings, never one protocol's folder
+            assert name.split(".")[1] not in PROTOCOLS, f"{shown(path)}:{line}: the seam imports {name}"
+            continue
+        if name.startswith("substrate.") and own is None:  # the port joins sessions with the stream layer
+            assert not name.startswith(ENGINES), f"{shown(path)}:{line}: the port knows the engine {name}"
+            continue
+        if own is not None and name.startswith(f"protocols.{own}"):
+            inner = name.split(".")[2] if name.count(".") > 1 else ""
+            assert path.name not in KINDS or inner not in NOT_FOR_TABLES, f"{shown(path)}:{line}: imports {name}"
+            continue
+        assert name in allowed_in_protocols(path), f"{shown(path)}:{line}: imports {name}"
+
+
+@pytest.mark.parametrize("path", python_files("substrate"), ids=shown)
+def test_the_substrate_is_sans_io_but_for_its_files(path: pathlib.Path) -> None:
+    world = set().union(*(names for start, names in OUTSIDE_WORLD.items() if shown(path).startswith(start)))
+    for raw, line in imports_of(path):
+        name = without_cython(raw)
+        if name.split(".")[0] == "substrate":
+            continue
+        if name.split(".")[0] == "transports":
+            assert name == "transports.api", f"{shown(path)}:{line}: {name} is a concrete transport"
+            continue
+        assert name in PURE | world, f"{shown(path)}:{line}: imports {name}"
+
+
+@pytest.mark.parametrize("path", python_files("protocols", "substrate"), ids=shown)
+def test_what_uses_cython_is_a_listed_kernel(path: pathlib.Path) -> None:
+    uses = any(raw.split(".")[0] == "cython" for raw, _ in imports_of(path))
+    assert uses == (module_of(path) in KERNELS), f"{shown(path)}: kernels.txt and the file's imports of cython differ"
+
+
+def test_every_listed_kernel_exists_once() -> None:
+    missing = [name for name in KERNELS if not (ROOT / (name.replace(".", "/") + ".py")).exists()]
+    assert not missing, f"kernels.txt lists what is not there: {missing}"
+    assert len(set(KERNELS)) == len(KERNELS), "kernels.txt lists a kernel twice"
+
+
+def test_every_interface_file_belongs_to_a_kernel() -> None:
+    for path in [*(ROOT / "substrate").rglob("*.pxd"), *(ROOT / "protocols").rglob("*.pxd")]:
+        assert module_of(path) in KERNELS, f"{shown(path)}: not a kernel"

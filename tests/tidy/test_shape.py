@@ -1,0 +1,175 @@
+"""The shape of the tree: the same files in every protocol, names that say something, nothing that nobody uses."""
+
+from __future__ import annotations
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+from tests.tidy.source import KERNELS, PACKAGES, PROTOCOLS, ROOT, imports_of, module_of, parsed, python_files, shown
+
+BANNED_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|managers?|base|misc)($|_)")
+FILES = ("wire.py", "session.py", "mapping.py", "errors.py", "README.md")
+LINES_MAX = 700
+"""About 600, DESIGN says; a kernel may exceed it."""
+LONGER = {"protocols/kafka/definitions.py"}
+"""Tables of message definitions: data, not code to be read."""
+DRIVER = "thalweg/connection.py"
+CHANGES = {
+    "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "popleft", "remove",
+    "setdefault", "update",
+}  # fmt: skip
+CONTAINERS = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
+MAKERS = {"dict", "list", "set", "deque", "defaultdict", "Counter", "OrderedDict", "bytearray", "SortedDict"}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("file", FILES)
+def test_every_protocol_has_the_same_files(protocol: str, file: str) -> None:
+    assert (ROOT / "protocols" / protocol / file).exists()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_every_file_of_a_protocol_is_in_its_readme(protocol: str) -> None:
+    readme = (ROOT / "protocols" / protocol / "README.md").read_text()
+    missing = [
+        path.name
+        for path in python_files(f"protocols/{protocol}")
+        if path.stem != "__init__" and path.name not in readme
+    ]
+    assert not missing, f"protocols/{protocol}/README.md does not say what these hold: {missing}"
+
+
+@pytest.mark.parametrize("path", python_files(*PACKAGES, "tests", "bench", "examples", "tools"), ids=shown)
+def test_names_say_what_a_file_holds(path: pathlib.Path) -> None:
+    for part in path.relative_to(ROOT).with_suffix("").parts:
+        assert not BANNED_NAMES.search(part), f"{shown(path)}: {part!r} names nothing"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=shown)
+def test_files_fit_a_head(path: pathlib.Path) -> None:
+    lines = len(path.read_text().splitlines())
+    if module_of(path) not in KERNELS and shown(path) not in LONGER:
+        assert lines <= LINES_MAX, f"{shown(path)}: {lines} lines, limit {LINES_MAX}: split by API family"
+
+
+@pytest.mark.parametrize("path", python_files(), ids=shown)
+def test_every_module_begins_with_what_it_is(path: pathlib.Path) -> None:
+    if path.name == "__init__.py" and not path.read_text().strip():
+        return
+    assert ast.get_docstring(parsed(path)), f"{shown(path)}: no docstring"
+
+
+@pytest.mark.parametrize("path", [path for path in python_files() if path.name == "__init__.py"], ids=shown)
+def test_packages_export_and_do_nothing_else(path: pathlib.Path) -> None:
+    if path == ROOT / "thalweg" / "__init__.py":
+        return  # the lazy front door for embedders, and the pure switch
+    for node in parsed(path).body:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        is_all = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+        is_switch = isinstance(node, ast.Expr) and ast.unparse(node) == "install_if_asked()"
+        assert is_text or is_all or is_switch or isinstance(node, ast.Import | ast.ImportFrom), (
+            f"{shown(path)}:{node.lineno}: __init__ exports, nothing else"
+        )
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    named = [handler.type] if handler.type else []
+    if isinstance(handler.type, ast.Tuple):
+        named = list(handler.type.elts)
+    broad = not named or any(isinstance(name, ast.Name) and name.id in {"Exception", "BaseException"} for name in named)
+    last = handler.body[-1]
+    return broad and not (isinstance(last, ast.Raise) and last.exc is None)
+
+
+@pytest.mark.parametrize("path", python_files(), ids=shown)
+def test_only_the_driver_catches_what_nobody_expected(path: pathlib.Path) -> None:
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ExceptHandler) and catches_everything(node):
+            assert shown(path) == DRIVER, f"{shown(path)}:{node.lineno}: catches everything; that is the driver's"
+
+
+def module_containers(tree: ast.Module) -> dict[str, int]:
+    """Names bound at module level to something that can change, with their lines."""
+    found = {}
+    for node in tree.body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        value = getattr(node, "value", None)
+        made = isinstance(value, ast.Call) and ast.unparse(value.func).split(".")[-1] in MAKERS
+        if isinstance(value, CONTAINERS) or made:
+            found.update({target.id: node.lineno for target in targets if isinstance(target, ast.Name)})
+    return found
+
+
+@pytest.mark.parametrize("path", python_files("protocols", "substrate"), ids=shown)
+def test_no_module_holds_state(path: pathlib.Path) -> None:
+    """Tables are constants: upper case, and no function changes them. Nothing is ``global``, nothing memoises."""
+    tree = parsed(path)
+    tables = module_containers(tree)
+    for name, line in tables.items():
+        constant = name.isupper() or name.strip("_").isupper() or name == "__all__"
+        assert constant, f"{shown(path)}:{line}: {name} is mutable state of a module"
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        for decorator in function.decorator_list:
+            word = ast.unparse(decorator).split("(")[0].split(".")[-1]
+            assert word not in {"cache", "lru_cache"}, f"{shown(path)}:{function.lineno}: {word} is state of a module"
+        for node in ast.walk(function):
+            assert not isinstance(node, ast.Global), f"{shown(path)}:{getattr(node, 'lineno', 0)}: global"
+            changed = ""
+            if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store | ast.Del):
+                changed = ast.unparse(node.value)
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in CHANGES:
+                changed = ast.unparse(node.func.value)
+            assert changed not in tables, f"{shown(path)}:{node.lineno}: changes {changed}, a table of the module"
+
+
+def test_no_module_is_dead() -> None:
+    """Every module is imported by another file of the tree, or started by the Makefile, or the entry point."""
+    everywhere = python_files(*PACKAGES, "tests", "bench", "examples", "tools")
+    imported = {name for path in everywhere for name, _ in imports_of(path) if name != module_of(path)}
+    imported |= {name.removeprefix("cython.cimports.") for name in imported}
+    started = set(re.findall(r"-m ([\w.]+)", (ROOT / "Makefile").read_text())) | {"thalweg.__main__"}
+    plugins = {"thalweg.pytest_plugin"}
+    for path in python_files():
+        name = module_of(path)
+        if path.name == "__init__.py" or name.removesuffix(".__main__") in started:
+            continue
+        assert name in imported | started | plugins, f"{shown(path)}: nobody imports it"
+
+
+TEXT = {".py", ".pxd", ".md", ".toml", ".txt", ".in", ".c", ".h", ".json", ".yaml", ""}
+NOT_OURS = {".git", "build", "data", "golden", "dist", "__pycache__"}
+MACHINE = re.compile(
+    r"(?<![\w.{}])/(work|root|home|opt|mnt)/[\w.]|(?:files\.pythonhosted|pypi)\.org|artifactory|/simple/"
+)
+
+
+def test_nothing_knows_the_machine_it_was_written_on() -> None:
+    """No path of one machine, no host of a package registry."""
+    found = []
+    for path in sorted(ROOT.rglob("*")):
+        parts = set(path.relative_to(ROOT).parts)
+        if parts & NOT_OURS or any(
+            part.startswith((".venv", ".mypy", ".ruff", ".pytest", ".hyp", ".import")) for part in parts
+        ):
+            continue
+        if path.suffix not in TEXT or not path.is_file() or path == pathlib.Path(__file__):
+            continue
+        for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+            if MACHINE.search(line):
+                found.append(f"{shown(path)}:{number}: {line.strip()[:100]}")
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", python_files("tests"), ids=shown)
+def test_names_of_tests_are_sentences(path: pathlib.Path) -> None:
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            words = node.name.split("_")[1:]
+            assert len(words) >= 3, f"{shown(path)}:{node.lineno}: {node.name} does not say what holds"
