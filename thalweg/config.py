@@ -25,8 +25,13 @@ Milliseconds = Annotated[int, Ge(1), Le(2**31 - 1)]
 OFF = "off"
 MEMORY = ":memory:"
 PREFIX = "THALWEG_"
-NOT_KEYS = frozenset({"THALWEG_CONFIG", "THALWEG_PURE", "THALWEG_OUTDATED"})
-"""Environment variables of ours that are not keys: the file, the pure switch, the tests' stale-kernel switch."""
+NOT_KEYS = {
+    "THALWEG_CONFIG": "the configuration file, where `--config` is not given",
+    "THALWEG_PURE": "`1`: kernels run uncompiled",
+    "THALWEG_DEBUG": "`1`: each connection's end is logged with its reason",
+    "THALWEG_OUTDATED": "`1`: tests run although a compiled kernel is older than its source",
+}
+"""Environment variables of ours that are not keys, and what they say."""
 SECTIONS = ("durability", "kafka", "nats", "mqtt", "resp", "http")
 PYDANTIC = {"extra": "forbid", "use_attribute_docstrings": True}
 

@@ -1,0 +1,90 @@
+"""Writes the generated parts of the documentation: ``python tools/write_docs.py`` (``--check`` only compares).
+
+A generated part stands between ``<!-- generated: name -->`` and ``<!-- end -->``; tests/docs holds it to the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from thalweg import config  # noqa: E402
+from thalweg.cli import parser  # noqa: E402
+
+PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+FILES = ("docs/configuration.md",)
+
+
+def keys_table() -> str:
+    """Every key, its variable, its default, its meaning, under its section's heading."""
+    described = config.schema()
+    lines: list[str] = []
+    current = None
+    for key, variable, default in config.keys():
+        section, _, name = key.rpartition(".")
+        shape = described["$defs"][section.capitalize()] if section else described
+        if section != current:
+            current = section
+            lines += ["", f"### `[{section}]`" if section else "### At the top", ""]
+            lines += [shape["description"], ""] if section else []
+            lines += ["| key | variable | default | meaning |", "|---|---|---|---|"]
+        entry = shape["properties"][name]
+        words = entry.get("description", "Directory of everything that is kept; `:memory:` keeps nothing.")
+        limits = [f"{sign} {entry[word]}" for word, sign in (("minimum", "at least"), ("maximum", "at most")) if word in entry]
+        choices = [f"one of {', '.join(f'`{choice}`' for choice in entry['enum'])}"] if "enum" in entry else []
+        extra = f" ({'; '.join([*limits, *choices])})" if limits or choices else ""
+        shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
+        lines.append(f"| `{key}` | `{variable}` | {shown} | {' '.join(words.split())}{extra} |")
+    return "\n".join(lines).strip() + "\n"
+
+
+def variables_table() -> str:
+    rows = [f"| `{name}` | {meaning} |" for name, meaning in config.NOT_KEYS.items()]
+    return "\n".join(["| variable | meaning |", "|---|---|", *rows]) + "\n"
+
+
+def flags_table() -> str:
+    """Every command with its flags, as the command line itself describes them."""
+    lines = ["| command | argument | meaning |", "|---|---|---|"]
+
+    def walk(command: argparse.ArgumentParser, name: str) -> None:
+        for action in command._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for word, inner in action.choices.items():
+                    walk(inner, f"{name} {word}")
+            elif not isinstance(action, argparse._HelpAction):
+                shown = " ".join([*action.option_strings[:1], *([str(action.metavar)] if action.metavar else [])])
+                lines.append(f"| `{name}` | `{shown}` | {action.help or ''} |")
+
+    walk(parser(), "thalweg")
+    return "\n".join(lines) + "\n"
+
+
+PARTS = {"keys": keys_table, "variables": variables_table, "flags": flags_table}
+
+
+def rendered(text: str) -> str:
+    """The page with its generated parts as the code has them."""
+    return PART.sub(lambda match: match[1] + PARTS[match["name"]]() + match[3], text)
+
+
+def main() -> int:
+    outdated = 0
+    for name in FILES:
+        path = ROOT / name
+        text = path.read_text()
+        if rendered(text) != text:
+            outdated += 1
+            print(f"docs: {name} {'is not what the code says' if '--check' in sys.argv else 'written'}")
+            if "--check" not in sys.argv:
+                path.write_text(rendered(text))
+    return outdated if "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
