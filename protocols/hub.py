@@ -14,6 +14,7 @@ from protocols.api import Executor, Port, Session
 from protocols.local import Host, LocalPort, Sequencer
 from protocols.outbox import Outbox
 from substrate.api import DEFAULT_ACCOUNT, Account, Commit, Durability, Shard
+from substrate.checkpoints import Checkpoint
 from substrate.engine import Engine
 
 
@@ -45,9 +46,10 @@ class Hub(Host):
         factories: dict[str, Callable[[Port], Session]],
         durabilities: dict[str, Durability] | None = None,
         wrap: Callable[[LocalPort], Port] | None = None,
+        load: Callable[[str], list[Checkpoint]] = lambda name: [],
         accounts: Callable[[str, bytes | None, bytes | None], Account | None] = lambda *_: DEFAULT_ACCOUNT,
     ) -> None:
-        self.sequencer = Sequencer(engine, memory, executors, self, durabilities)
+        self.sequencer = Sequencer(engine, memory, executors, self, durabilities, load)
         self.factories = factories
         self.accounts = accounts
         self.dirty: list[Outbox] = []

@@ -17,6 +17,7 @@ from typing import cast
 
 from protocols.api import Executor, Handle, Session
 from substrate import batch as batches
+from substrate import checkpoints
 from substrate.api import (
     DEFAULT_ACCOUNT,
     RESERVED,
@@ -88,8 +89,10 @@ class Sequencer:
         executors: Sequence[Callable[[], Executor]],
         host: Host,
         durabilities: dict[str, Durability] | None = None,
+        load: Callable[[str], list[checkpoints.Checkpoint]] = lambda name: [],
     ) -> None:
         self.host = host
+        self._checkpoints = load
         self.interest = Interest()
         self.layer = StreamLayer(engine, memory, host.touched, host.durable, self._failed)
         self.now_ns = 0
@@ -144,18 +147,52 @@ class Sequencer:
             self._replay(world)
 
     def _replay(self, world: LocalWorld) -> None:
+        """Load the newest checkpoint that belongs to the stream, then fold what is behind it.
+
+        Raises:
+            EngineError: CORRUPT: the stream's beginning is gone and no checkpoint stands in for it.
+        """
         found = self.layer.streams[world.stream]
-        at = found.start
+        executor = world.executor
         engine = self.layer.engine
+        at = found.start
+        fold = checkpoints.Fold()
+        for checkpoint in self._checkpoints(executor.name):
+            if checkpoint.version == executor.version and self.belongs(world.stream, checkpoint):
+                executor.load(checkpoint.state)
+                fold = checkpoints.Fold(checkpoint)
+                at = checkpoint.position
+                break
+        else:
+            if at > 0:
+                raise EngineError(ErrorCode.CORRUPT, f"{executor.name}: begins at {at} and no checkpoint is valid")
+        world.folded = at
         while at < found.durable:
             for batch in engine.read(world.stream, Position(at), 4 * 1024 * 1024):
-                header = batches.header(batch)
-                if header.base_offset >= found.durable:
+                if batches.header(batch).base_offset >= found.durable:
                     break
-                for record in batches.decode(batch, found.key.name, at):
-                    world.executor.apply(record)
-                at = header.base_offset + header.last_offset_delta + 1
-        world.executor.start(world)
+                for record in fold.take(batch, found.key.name):
+                    executor.apply(record)
+                world.unfolded_bytes += len(batch)
+            at = fold.position
+        executor.start(world)
+
+    def belongs(self, stream: StreamId, checkpoint: checkpoints.Checkpoint) -> bool:
+        """Whether the checkpoint is of this very stream, and not of a future that was lost."""
+        found = self.layer.streams[stream]
+        if not found.start <= checkpoint.position <= found.durable:
+            return False
+        if checkpoint.last_base < 0:
+            return checkpoints.belongs(checkpoint, None)
+        try:
+            header = next(iter(self.layer.engine.headers(stream, Position(max(checkpoint.last_base, found.start)))), None)
+        except EngineError:
+            return False
+        return checkpoints.belongs(checkpoint, header)
+
+    def worlds(self) -> list[LocalWorld]:
+        """Every executor's, for whoever writes checkpoints."""
+        return list(self._worlds.values())
 
     def _topic_set(self, topic: Topic) -> None:
         for stream, key in stream_keys(topic):
@@ -456,6 +493,10 @@ class LocalWorld(LocalPort):
         super().__init__(sequencer, lambda protocol, user, secret: None)
         self.executor = executor
         self.stream = stream
+        self.folded = 0
+        """The position of the checkpoint that the state began from."""
+        self.unfolded_bytes = 0
+        """Of the state stream, since then."""
         self.session = cast(Session, executor)  # its ``answered`` gets the tokens
 
     @property
@@ -469,6 +510,7 @@ class LocalWorld(LocalPort):
     def record(self, value: bytes, key: bytes = b"", headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> int:
         layer = self._sequencer.layer
         found = layer.streams[self.stream]
+        self.unfolded_bytes += len(value) + 40
         answer = layer.append_slices(
             found, value, _span(len(value)), 1, key, [headers] if headers else None, len(value)
         )
@@ -477,6 +519,7 @@ class LocalWorld(LocalPort):
     def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
         layer = self._sequencer.layer
         size = sum(spans[1 : 2 * count : 2])
+        self.unfolded_bytes += size + 40 * count
         return layer.append_slices(layer.streams[self.stream], buffer, spans, count, key, None, size).commit
 
     def trim(self, stream: StreamId, before: Position) -> object:

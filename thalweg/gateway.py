@@ -16,18 +16,19 @@ import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from protocols.api import Executor, Port, Session
 from protocols.hub import Hub
+from substrate import checkpoints
 from substrate.api import Commit, Durability, Shard
 from substrate.engine import Engine, EngineError
+from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
+from thalweg.checkpointer import Checkpointer
 from thalweg.config import MEMORY, Config, parse_address
 from thalweg.connection import Connection
 
-if TYPE_CHECKING:
-    from substrate.files import RealFiles
 
 BUFFER_BYTES = 256 * 1024
 SHARE_BYTES = 64 * 1024
@@ -39,7 +40,9 @@ TIMER_NS_MIN = 1_000_000
 class Driver(Hub):
     """The hub on an event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine, config: Config, *args: Any, **more: Any) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, engine: Engine, config: Config, *args: Any, **more: Any
+    ) -> None:
         self._loop = loop
         self._config = config
         self._ending_soon = False
@@ -138,26 +141,35 @@ class Gateway:
         self._servers: list[asyncio.AbstractServer] = []
         self._driver: Driver | None = None
         self._files: RealFiles | None = None
+        self._checkpointer: Checkpointer | None = None
 
     async def __aenter__(self) -> Gateway:
         await self.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         await self.stop()
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
         engine = self._engine(loop)
-        sockets = {}
         try:
             for name in ("kafka", "nats", "mqtt", "resp"):
                 wanted = parse_address(getattr(self.config, name).listen)
                 if wanted is not None:
-                    sockets[name] = await self._listen(loop, name, *wanted)
+                    await self._listen(loop, name, *wanted)
             factories, executors = self._protocols()
+            files = self._files
             driver = Driver(
-                loop, engine, self.config, executors, factories, durabilities={"resp": keyspace_durability(self.config)}
+                loop,
+                engine,
+                self.config,
+                executors,
+                factories,
+                durabilities={"resp": keyspace_durability(self.config)},
+                load=(lambda name: checkpoints.load(files, name)) if files is not None else (lambda name: []),
             )
             driver.limits = {name: getattr(self.config, name).connections_max for name in factories}
             self._driver = driver
@@ -165,6 +177,8 @@ class Gateway:
         except EngineError as error:
             raise OSError(str(error)) from error
         driver.touched()
+        if files is not None:
+            self._checkpointer = Checkpointer(driver, files)
         for server in self._servers:
             await server.start_serving()
 
@@ -180,33 +194,18 @@ class Gateway:
         if self.config.data == MEMORY:
             return MemoryEngine()
         from substrate.disk import DiskEngine
-        from substrate.files import RealFiles
-
         pathlib.Path(self.config.data).mkdir(parents=True, exist_ok=True)
         self._files = RealFiles(self.config.data, loop.call_soon_threadsafe)
         return DiskEngine(self._files)
 
     def _protocols(self) -> tuple[dict[str, Callable[[Port], Session]], list[Callable[[], Executor]]]:
         """Session factories of those that listen; executors of all, so that state does not depend on who listens."""
-        from protocols.kafka.groups import Groups
-        from protocols.kafka.session import KafkaSession
-        from protocols.mqtt.session import MqttSession
-        from protocols.mqtt.sessions import Sessions
-        from protocols.nats.jetstream import JetStream
-        from protocols.nats.session import NatsSession
-        from protocols.resp.keyspace import Keyspace
-        from protocols.resp.session import RespSession
-        from thalweg import settings
+        from thalweg.executors import executors
+        from thalweg.settings import sessions
 
-        kafka, nats, mqtt, resp = settings.of(self.config, self.listeners)
-        made: dict[str, Callable[[Port], Session]] = {
-            "kafka": lambda port: KafkaSession(port, kafka),
-            "nats": lambda port: NatsSession(port, nats),
-            "mqtt": lambda port: MqttSession(port, mqtt),
-            "resp": lambda port: RespSession(port, resp),
-        }
-        executors: list[Callable[[], Executor]] = [JetStream, Sessions, Groups, lambda: Keyspace(resp)]
-        return {name: made[name] for name in made if name in self.listeners}, executors
+        factories, resp = sessions(self.config, self.listeners)
+        made = executors(resp)
+        return factories, [made[name] for name in made if name != "topics"]
 
     def ready(self) -> bool:
         """All accept, and what is appended can be made durable."""
@@ -229,6 +228,8 @@ class Gateway:
         """Goodbyes, answers in flight, a last durable commit."""
         for server in self._servers:
             server.close()
+        if self._checkpointer is not None:
+            await self._checkpointer.stop()
         driver, self._driver = self._driver, None
         if driver is not None:
             now_ns = driver.enter()
