@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from protocols.api import Executor, Port, Session, WireError
 from protocols.hub import Hub
@@ -91,10 +92,7 @@ class Client:
         if self.outbox.parked():
             self._harness.waits(self)
         if self._unread and not self.session.blocked and not self.session.closing:
-            before = len(self._unread)
             self._take()
-            if len(self._unread) == before:
-                self.outbox.marked = self.outbox.marked
         self._harness.plan(self)
         if self.session.closing and not self.outbox.ready() and not (self.outbox.parked() and self.error is None):
             self._end()
@@ -134,7 +132,7 @@ class Harness(Hub):
             default_executors() if executors is None else executors,
             default_factories() if factories is None else factories,
             durabilities,
-            wrap=(lambda local: DelayedPort(local, self)) if delayed else None,
+            wrap=(lambda local: cast(Port, DelayedPort(local, self))) if delayed else None,
         )
         self.sequencer.open(self.now_ns)
         self.run()

@@ -62,9 +62,11 @@ class Handle(Protocol):
 class Port(Protocol):
     """All that a session may do to the world."""
 
-    generation: int
-    """Rises whenever a route may have changed (interest, captures). Cached routes of another generation are stale.
-    It cannot change within one ``receive`` but by the session's own calls."""
+    @property
+    def generation(self) -> int:
+        """Rises whenever a route may have changed (interest, captures). Cached routes of another generation are stale.
+        It cannot change within one ``receive`` but by the session's own calls."""
+        ...
 
     def resolve(self, account: Account, address: Address) -> Route:
         """Where this address goes now. Costs a walk of the interest trie: keep a bounded cache in front."""
@@ -183,13 +185,17 @@ class World(Protocol):
     the others are the port's, with the executor in the session's place (its ``answered`` gets the tokens).
     """
 
-    now_ns: int
-    """Time of this turn, stamped once; a state machine reads no other clock."""
-    generation: int
+    @property
+    def now_ns(self) -> int:
+        """Time of this turn, stamped once; a state machine reads no other clock."""
+        ...
+
+    @property
+    def generation(self) -> int: ...
 
     def record(self, value: bytes, key: bytes = b"", headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> int: ...
 
-    def record_slices(self, buffer: object, spans: object, count: int, key: bytes = b"") -> int:
+    def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
         """Many records at once: ``spans`` as in a Group."""
         ...
 
@@ -206,7 +212,10 @@ class World(Protocol):
     def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle: ...
     def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None: ...
     def call(self, executor: str, request: object, token: int) -> None: ...
-    def trim(self, stream: StreamId, before: Position) -> None: ...
+    def trim(self, stream: StreamId, before: Position) -> object:
+        """Answers the new Tail, or StreamError."""
+        ...
+
     def durability(self, durability: Durability) -> None:
         """From here on the executor's own state stream is this durable (Redis' ``appendfsync``)."""
         ...

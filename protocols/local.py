@@ -437,7 +437,7 @@ class LocalPort:
             judged = layer.judge(stream, when) if when is not None else None
             if judged is not None:
                 return self._tell(token, judged)
-        answers = []
+        answers: list[object] = []
         for stream, group, _ in appends:
             answer = self._sequencer.append(stream, group, None)
             if not isinstance(answer, Appended):

@@ -16,6 +16,7 @@ decides what happens to a peer that reads too slowly.
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import cython
 
@@ -39,8 +40,8 @@ class Outbox:
         self._slots = {}
         self._next_slot = 1
         self._parked_bytes = 0
-        self.owner = None
-        self.dirty = []
+        self.owner: Any = None
+        self.dirty: list[Outbox] = []
         self.marked = False
         self.bytes_max = bytes_max
         self.overflowed = False

@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 from protocols.api import Executor, Port, Session
 from protocols.hub import Hub
@@ -28,7 +28,6 @@ from substrate.memory import MemoryEngine
 from thalweg.checkpointer import Checkpointer
 from thalweg.config import MEMORY, Config, parse_address
 from thalweg.connection import Connection
-
 
 BUFFER_BYTES = 256 * 1024
 SHARE_BYTES = 64 * 1024
@@ -184,7 +183,7 @@ class Gateway:
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, name: str, host: str, port: int) -> None:
         server = await loop.create_server(
-            lambda: Connection(self._driver, name), host, port, start_serving=False, backlog=1024, reuse_address=True
+            cast(Any, lambda: Connection(self._driver, name)), host, port, start_serving=False, backlog=1024, reuse_address=True
         )
         address = server.sockets[0].getsockname()
         self.listeners[name] = (address[0], address[1])

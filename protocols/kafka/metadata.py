@@ -1,0 +1,209 @@
+"""ApiVersions 0-4, Metadata 0-12, DescribeCluster 0, SaslHandshake 0-1: what a client asks before it works.
+
+* ApiVersions tells what ``session.HANDLERS`` answers, nothing else. A version above ours gets a version 0 body with
+  UNSUPPORTED_VERSION and the list (KIP-511); a client software name or version that is none gets INVALID_REQUEST. No
+  features are told: clients keep the protocols they have without them.
+* Metadata creates a topic that is not there if the request (from version 4 on) and the setting ``auto_create`` allow it.
+  One broker leads everything. Topic ids from version 10 on; by id from version 12 on.
+* Deviations: ``leader_epoch`` is told as -1 (not known), so clients do not validate offsets by epoch; isr and replicas
+  are this one broker.
+* SaslHandshake: no mechanism is configured; every one is UNSUPPORTED_SASL_MECHANISM with an empty list.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from protocols.api import WireError
+from protocols.kafka.codec import decode, structure
+from protocols.kafka.errors import Code, refusal
+from protocols.kafka.exchange import Exchange
+from protocols.kafka.mapping import address_of, is_reserved, name_of
+from protocols.kafka.topics import creation
+from protocols.kafka.wire import API_VERSIONS, Header
+from substrate.api import Address, Answer, Called, ErrorCode, StreamError, Topic
+
+NAMED_FROM = 3
+_SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
+NO_OPERATIONS = -(1 << 31)
+TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11))
+"""READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS (AclOperation.java, behaviour)."""
+CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
+GROUP_OPERATIONS = sum(1 << operation for operation in (3, 6, 8))
+NO_ID = bytes(16)
+
+
+def api_versions(exchange: Exchange, frame: memoryview, header: Header, advertised: list[tuple[int, int, int]]) -> None:
+    """Answered before anything is known of the client, whatever version it asks in."""
+
+    def listed(api_keys: list[tuple[int, int, int]], code: Code) -> Any:
+        return structure("response", API_VERSIONS)(
+            error_code=code,
+            api_keys=[
+                structure("response", API_VERSIONS, "api_keys")(key, first, last) for key, first, last in api_keys
+            ],
+        )
+
+    if header.body < 0:
+        if header.api_version < 0:
+            raise WireError(f"ApiVersions version {header.api_version}")
+        exchange.reply_as(0, listed(advertised, Code.UNSUPPORTED_VERSION))
+        return
+    message, _ = decode("request", API_VERSIONS, header.api_version, frame, header.body)
+    if header.api_version >= NAMED_FROM:
+        for text in (message.client_software_name, message.client_software_version):
+            if _SOFTWARE.fullmatch(text) is None:
+                exchange.reply(listed([], Code.INVALID_REQUEST))
+                return
+    exchange.reply(listed(advertised, Code.NONE))
+
+
+class _Metadata:
+    """One request; topics are created one by one where they must be."""
+
+    __slots__ = ("commits", "exchange", "found", "left", "message")
+
+    def __init__(self, exchange: Exchange, message: Any) -> None:
+        self.exchange = exchange
+        self.message = message
+        self.found: list[Any] = []
+        self.left = 1
+        self.commits: dict[int, int] = {}
+
+    def run(self) -> None:
+        exchange, asked = self.exchange, self.message.topics
+        if asked is None or (exchange.version == 0 and not asked):
+            for topic in exchange.port.topics(exchange.account):
+                name = name_of(topic.name)
+                if name is not None and not is_reserved(topic.name):
+                    self.found.append(self._topic(topic, name))
+        else:
+            by_id = {topic.topic_id: topic for topic in exchange.port.topics(exchange.account)} if _by_id(asked) else {}
+            seen: set[tuple[str | None, bytes]] = set()
+            for wanted in asked:
+                if (wanted.name, wanted.topic_id) not in seen:
+                    seen.add((wanted.name, wanted.topic_id))
+                    self._look_up(wanted, by_id)
+        self._one_done()
+
+    def _look_up(self, wanted: Any, by_id: dict[bytes, Topic]) -> None:
+        if wanted.name is None:
+            topic = by_id.get(wanted.topic_id)
+            name = None if topic is None or is_reserved(topic.name) else name_of(topic.name)
+            if topic is None or name is None:
+                self.found.append(self._refused(None, Code.UNKNOWN_TOPIC_ID, wanted.topic_id))
+            else:
+                self.found.append(self._topic(topic, name))
+            return
+        address = address_of(wanted.name)
+        if address is None:
+            self.found.append(self._refused(wanted.name, Code.INVALID_TOPIC_EXCEPTION))
+            return
+        if is_reserved(address):
+            self.found.append(self._refused(wanted.name, Code.UNKNOWN_TOPIC_OR_PARTITION))
+            return
+        topic = self.exchange.port.topic(self.exchange.account, address)
+        if topic is not None:
+            self.found.append(self._topic(topic, wanted.name))
+        elif self._may_create():
+            self._create(wanted.name, address)
+        else:
+            self.found.append(self._refused(wanted.name, Code.UNKNOWN_TOPIC_OR_PARTITION))
+
+    def _may_create(self) -> bool:
+        return bool(self.exchange.settings.auto_create and (self.exchange.version < 4 or self.message.allow_auto_topic_creation))
+
+    def _create(self, name: str, address: Address) -> None:
+        at = len(self.found)
+        self.found.append(None)
+        self.left += 1
+
+        def answered(answer: Answer) -> None:
+            made = answer.answer if isinstance(answer, Called) else answer
+            if isinstance(made, StreamError) and made.code is ErrorCode.EXISTS:  # somebody was faster
+                made = self.exchange.port.topic(self.exchange.account, address)
+            if isinstance(made, Topic):
+                if isinstance(answer, Called) and answer.commit:
+                    self.commits[answer.shard] = max(self.commits.get(answer.shard, 0), answer.commit)
+                self.found[at] = self._topic(made, name)
+            elif isinstance(made, StreamError) and made.code is ErrorCode.INVALID:
+                self.found[at] = self._refused(name, Code.INVALID_TOPIC_EXCEPTION)
+            else:
+                self.found[at] = self._refused(name, Code.UNKNOWN_TOPIC_OR_PARTITION if made is None else refusal(made)[0])
+            self._one_done()
+
+        self.exchange.call("topics", creation(self.exchange, address), answered)
+
+    def _one_done(self) -> None:
+        self.left -= 1
+        if self.left:
+            return
+        exchange = self.exchange
+        wants_cluster = self.message.include_cluster_authorized_operations
+        exchange.reply(
+            exchange.make(
+                brokers=[_broker(exchange, "node_id", ("brokers",))],
+                cluster_id=exchange.settings.cluster_id,
+                controller_id=exchange.settings.node_id,
+                topics=self.found,
+                cluster_authorized_operations=CLUSTER_OPERATIONS if wants_cluster else NO_OPERATIONS,
+            ),
+            self.commits,
+        )
+
+    def _refused(self, name: str | None, code: Code, topic_id: bytes = NO_ID) -> Any:
+        return self.exchange.make("topics", error_code=code, name=name, topic_id=topic_id)
+
+    def _topic(self, topic: Topic, name: str) -> Any:
+        node = [self.exchange.settings.node_id]
+        wants = self.message.include_topic_authorized_operations
+        return self.exchange.make(
+            "topics",
+            name=name,
+            topic_id=topic.topic_id,
+            partitions=[
+                self.exchange.make(
+                    "topics", "partitions", partition_index=index, leader_id=node[0], replica_nodes=node, isr_nodes=node
+                )
+                for index in range(len(topic.streams))
+            ],
+            topic_authorized_operations=TOPIC_OPERATIONS if wants else NO_OPERATIONS,
+        )
+
+
+def metadata(exchange: Exchange, message: Any) -> None:
+    _Metadata(exchange, message).run()
+
+
+def _by_id(asked: list[Any]) -> bool:
+    return any(wanted.name is None for wanted in asked)
+
+
+def _broker(exchange: Exchange, id_field: str, path: tuple[str, ...]) -> Any:
+    settings = exchange.settings
+    return exchange.make(
+        *path,
+        **{id_field: settings.node_id},
+        host=settings.advertised_host,
+        port=settings.advertised_port,
+        rack=settings.rack,
+    )
+
+
+def describe_cluster(exchange: Exchange, message: Any) -> None:
+    wants = message.include_cluster_authorized_operations
+    exchange.reply(
+        exchange.make(
+            cluster_id=exchange.settings.cluster_id,
+            controller_id=exchange.settings.node_id,
+            brokers=[_broker(exchange, "broker_id", ("brokers",))],
+            cluster_authorized_operations=CLUSTER_OPERATIONS if wants else NO_OPERATIONS,
+        )
+    )
+
+
+def sasl_handshake(exchange: Exchange, message: Any) -> None:
+    exchange.reply(exchange.make(error_code=Code.UNSUPPORTED_SASL_MECHANISM))
+
+

@@ -1,0 +1,204 @@
+"""ListOffsets 1-8, OffsetForLeaderEpoch 2-4: where in a partition to read.
+
+* Timestamps that mean something: -1 latest (read_committed: the last stable offset), -2 earliest, -3 the record with the
+  largest timestamp (version 7), -4 earliest local (version 8; all is local). Any other: the first record that is not older,
+  found at record granularity; none: timestamp -1 and offset -1. What is not durable yet is not found.
+* Leader epochs are those under which the sequencer wrote (raised at each opening). OffsetForLeaderEpoch answers the
+  largest epoch at or below the one asked for and where it ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.kafka.errors import Code, refusal
+from protocols.kafka.exchange import Exchange
+from protocols.kafka.mapping import address_of, is_reserved
+from substrate.api import Answer, Found, StreamId, Tail
+
+READ_COMMITTED = 1
+LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL = -1, -2, -3, -4
+FIRST_VERSION = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8}
+
+
+class _Partitions:
+    """Answers of a request over partitions, in its order; the reply goes out when the last is there."""
+
+    __slots__ = ("_exchange", "_field", "_left", "_topics")
+
+    def __init__(self, exchange: Exchange, message: Any, name: str) -> None:
+        self._exchange = exchange
+        self._field = name
+        self._topics = [(getattr(topic, name), [None] * len(topic.partitions)) for topic in message.topics]
+        self._left = 1 + sum(len(found) for _, found in self._topics)
+
+    def put(self, topic: int, at: int, found: Any) -> None:
+        self._topics[topic][1][at] = found
+        self.done()
+
+    def done(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            make = self._exchange.make
+            topics = [make("topics", **{self._field: name}, partitions=found) for name, found in self._topics]
+            self._exchange.reply(make(topics=topics))
+
+
+def stream_of(exchange: Exchange, name: str, partition: int) -> StreamId:
+    """The stream of a partition; 0: there is none."""
+    address = address_of(name)
+    topic = None if address is None or is_reserved(address) else exchange.port.topic(exchange.account, address)
+    if topic is None or not 0 <= partition < len(topic.streams):
+        return StreamId(0)
+    return topic.streams[partition]
+
+
+def epoch_refusal(asked: int, actual: int) -> Code:
+    """KIP-320: what a request's ``current_leader_epoch`` says of the client's metadata."""
+    if asked < 0 or asked == actual:
+        return Code.NONE
+    return Code.FENCED_LEADER_EPOCH if asked < actual else Code.UNKNOWN_LEADER_EPOCH
+
+
+def list_offsets(exchange: Exchange, message: Any) -> None:
+    answers = _Partitions(exchange, message, "name")
+    for at_topic, topic in enumerate(message.topics):
+        for at, asked in enumerate(topic.partitions):
+            stream = stream_of(exchange, topic.name, asked.partition_index)
+            _ListOffset(exchange, message.isolation_level, asked, stream, answers, at_topic, at).run()
+    answers.done()
+
+
+class _ListOffset:
+    """One partition of a ListOffsets request: its tail, then what was asked for."""
+
+    __slots__ = ("answers", "asked", "at", "at_topic", "exchange", "isolation", "stream", "tail")
+
+    def __init__(
+        self, exchange: Exchange, isolation: int, asked: Any, stream: StreamId, answers: _Partitions, at_topic: int, at: int
+    ) -> None:
+        self.exchange = exchange
+        self.isolation = isolation
+        self.asked = asked
+        self.stream = stream
+        self.answers = answers
+        self.at_topic = at_topic
+        self.at = at
+
+    def run(self) -> None:
+        time_ms = self.asked.timestamp
+        if not self.stream:
+            self._put(Code.UNKNOWN_TOPIC_OR_PARTITION)
+        elif time_ms < EARLIEST_LOCAL or self.exchange.version < FIRST_VERSION.get(time_ms, 0):
+            self._put(Code.UNSUPPORTED_VERSION)
+        else:
+            self.exchange.port.query("tail", self.stream, self.exchange.ask(self._tail))
+
+    def _tail(self, answer: Answer) -> None:
+        if not isinstance(answer, Tail):
+            self._put(refusal(answer)[0])
+            return
+        self.tail = answer
+        code = epoch_refusal(self.asked.current_leader_epoch, answer.epoch)
+        time_ms = self.asked.timestamp
+        if code is not Code.NONE:
+            self._put(code)
+        elif time_ms == LATEST:
+            self._put(Code.NONE, answer.stable if self.isolation == READ_COMMITTED else answer.committed)
+        elif time_ms in (EARLIEST, EARLIEST_LOCAL):
+            self._put(Code.NONE, answer.start)
+        else:
+            kind = "max_time" if time_ms == MAX_TIMESTAMP else "find_time"
+            token = self.exchange.ask(self._found)
+            self.exchange.port.query(kind, self.stream, token, time_ms=max(time_ms, 0))
+
+    def _found(self, answer: Answer) -> None:
+        if not isinstance(answer, Found):
+            self._put(refusal(answer)[0])
+            return
+        visible = self.tail.stable if self.isolation == READ_COMMITTED else self.tail.committed
+        if 0 <= answer.position < visible:
+            self._put(Code.NONE, answer.position, answer.timestamp_ms)
+        else:
+            self._put(Code.NONE)
+
+    def _put(self, code: Code, offset: int = -1, time_ms: int = -1) -> None:
+        made = self.exchange.make(
+            "topics",
+            "partitions",
+            partition_index=self.asked.partition_index,
+            error_code=code,
+            timestamp=time_ms,
+            offset=offset,
+        )
+        self.answers.put(self.at_topic, self.at, made)
+
+
+def offset_for_leader_epoch(exchange: Exchange, message: Any) -> None:
+    answers = _Partitions(exchange, message, "topic")
+    for at_topic, topic in enumerate(message.topics):
+        for at, asked in enumerate(topic.partitions):
+            stream = stream_of(exchange, topic.topic, asked.partition)
+            _EndOfEpoch(exchange, asked, stream, answers, at_topic, at).run()
+    answers.done()
+
+
+class _EndOfEpoch:
+    """One partition of an OffsetForLeaderEpoch request."""
+
+    __slots__ = ("answers", "asked", "at", "at_topic", "exchange", "stream", "tail")
+
+    def __init__(
+        self, exchange: Exchange, asked: Any, stream: StreamId, answers: _Partitions, at_topic: int, at: int
+    ) -> None:
+        self.exchange = exchange
+        self.asked = asked
+        self.stream = stream
+        self.answers = answers
+        self.at_topic = at_topic
+        self.at = at
+
+    def run(self) -> None:
+        if self.stream:
+            self.exchange.port.query("tail", self.stream, self.exchange.ask(self._tail))
+        else:
+            self._put(Code.UNKNOWN_TOPIC_OR_PARTITION)
+
+    def _tail(self, answer: Answer) -> None:
+        if not isinstance(answer, Tail):
+            self._put(refusal(answer)[0])
+            return
+        self.tail = answer
+        code = epoch_refusal(self.asked.current_leader_epoch, answer.epoch)
+        if code is not Code.NONE:
+            self._put(code)
+        elif self.asked.leader_epoch == answer.epoch:
+            self._put(Code.NONE, answer.epoch, answer.committed)
+        else:
+            self.exchange.port.query("epochs", self.stream, self.exchange.ask(self._epochs))
+
+    def _epochs(self, answer: Answer) -> None:
+        if not isinstance(answer, tuple):
+            self._put(refusal(answer)[0])
+            return
+        epoch, end = end_of_epoch(answer, self.asked.leader_epoch, self.tail)
+        self._put(Code.NONE, epoch, end)
+
+    def _put(self, code: Code, epoch: int = -1, end: int = -1) -> None:
+        made = self.exchange.make(
+            "topics", "partitions", partition=self.asked.partition, error_code=code, leader_epoch=epoch, end_offset=end
+        )
+        self.answers.put(self.at_topic, self.at, made)
+
+
+def end_of_epoch(epochs: tuple[tuple[int, int], ...], asked: int, tail: Tail) -> tuple[int, int]:
+    """The largest epoch at or below ``asked`` and the first position not of it; (-1, -1): none is known.
+
+    ``epochs`` are (epoch, first position), ascending.
+    """
+    found, end = -1, -1
+    for epoch, first in epochs:
+        if epoch > asked:
+            return (found, first) if found >= 0 else (-1, -1)
+        found, end = epoch, tail.committed
+    return (found, end) if asked <= tail.epoch else (-1, -1)

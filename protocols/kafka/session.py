@@ -1,0 +1,221 @@
+"""One Kafka connection: frames in, answers out in the order of the requests.
+
+Every request is handled as soon as its frame is whole, also while an earlier one (a long poll, a JoinGroup) still waits:
+only its answer waits for its turn. Kafka itself reads no further than one unanswered request; handling goes in the same
+order here, so a client cannot tell, except that a Produce behind a parked Fetch is stored without delay.
+
+Reading stops (``blocked``) while ``requests_in_flight_max`` answers are outstanding or ``unsent_bytes_max`` lie unread at
+the peer. A frame that breaks off in the middle, an unknown API, an unsupported version of any API but ApiVersions and a
+body that is no message close the connection, as in Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from protocols.api import Port, WireError
+from protocols.kafka import commits, configs, coordination, fetch, metadata, offsets, produce, producers, topics
+from protocols.kafka.codec import decode
+from protocols.kafka.exchange import Exchange, Settings, Then
+from protocols.kafka.schema import apis
+from protocols.kafka.wire import API_VERSIONS, Header, frame_bytes, read_header
+from protocols.outbox import Outbox
+from substrate.api import Account, Answer
+
+__all__ = ["HANDLERS", "KafkaSession", "Settings", "advertised"]
+
+Handler = Callable[[Exchange, Any], None]
+
+HANDLERS: MappingProxyType[int, Handler] = MappingProxyType(
+    {
+        0: produce.produce,
+        1: fetch.fetch,
+        2: offsets.list_offsets,
+        3: metadata.metadata,
+        8: commits.offset_commit,
+        9: commits.offset_fetch,
+        10: coordination.find_coordinator,
+        11: coordination.join_group,
+        12: coordination.heartbeat,
+        13: coordination.leave_group,
+        14: coordination.sync_group,
+        15: coordination.describe_groups,
+        16: coordination.list_groups,
+        17: metadata.sasl_handshake,
+        19: topics.create_topics,
+        20: topics.delete_topics,
+        21: topics.delete_records,
+        22: producers.init_producer_id,
+        23: offsets.offset_for_leader_epoch,
+        32: configs.describe_configs,
+        37: topics.create_partitions,
+        42: coordination.delete_groups,
+        44: configs.incremental_alter_configs,
+        47: commits.offset_delete,
+        60: metadata.describe_cluster,
+    }
+)
+"""By API key; ApiVersions itself is answered by the session, from this table."""
+
+
+def advertised() -> list[tuple[int, int, int]]:
+    """(key, first, last) of every API, as ApiVersions tells it.
+
+    Produce is told from 0 on although 0-2 are refused: librdkafka before 2.11.1 turns compression off otherwise
+    (KAFKA-18659, librdkafka issue 4956).
+    """
+    found = []
+    for key in sorted((*HANDLERS, API_VERSIONS)):
+        api = apis()[key]
+        found.append((key, 0 if key == 0 else api.first, api.last))
+    return found
+
+
+class KafkaSession:
+    """See ``protocols.api.Session``."""
+
+    def __init__(self, port: Port, settings: Settings = Settings()) -> None:
+        self.port = port
+        self.settings = settings
+        self.outbox = Outbox(0)
+        self.deadline_ns = 0
+        self.closing = False
+        self.blocked = False
+        self.wants_bytes = 0
+        self.now_ns = 0
+        self.account: Account | None = None
+        self.peer = ("", 0)
+        self.in_flight = 0
+        self._next_token = 1
+        self._expected: dict[int, Then] = {}
+        self._alarms: dict[int, tuple[int, Callable[[], None]]] = {}
+        self._heard_ns = 0
+        self._within_frame = False
+
+    # the driver's side
+
+    def opened(self, peer: tuple[str, int], now_ns: int) -> None:
+        self.peer = peer
+        self.now_ns = self._heard_ns = now_ns
+        self.account = self.port.account_of("kafka", None, None)
+        if self.account is None:  # users are configured, and no SASL mechanism is spoken
+            self.abandon("anonymous")
+        self._set_deadline()
+
+    def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
+        self.now_ns = self._heard_ns = now_ns
+        self.blocked = False
+        self.wants_bytes = 0
+        self._within_frame = False
+        view = memoryview(data)
+        while not self.closing:
+            if self._must_wait():
+                self.blocked = True
+                break
+            size = frame_bytes(data, start, end, self.settings.frame_bytes_max, self.settings.request_bytes_max)
+            if size == 0 or start + size > end:
+                self._within_frame = start < end
+                self.wants_bytes = size
+                break
+            self._handle(view[start + 4 : start + size])
+            start += size
+        self._set_deadline()
+        return end if self.closing else start
+
+    def _must_wait(self) -> bool:
+        return (
+            self.in_flight >= self.settings.requests_in_flight_max or self.outbox.size() > self.settings.unsent_bytes_max
+        )
+
+    def _handle(self, frame: memoryview) -> None:
+        header = read_header(frame)
+        if self.account is None:
+            return
+        exchange = Exchange(self, header, self.account)
+        if header.api_key == API_VERSIONS:
+            metadata.api_versions(exchange, frame, header, advertised())
+            return
+        handler = HANDLERS.get(header.api_key)
+        if handler is None or header.body < 0:
+            raise WireError(f"{apis()[header.api_key].name} version {header.api_version} is not spoken")
+        message, _ = decode("request", header.api_key, header.api_version, frame, header.body)
+        handler(exchange, message)
+        if not exchange.done and not self.closing:
+            exchange.park()
+
+    def answered(self, token: int, answer: Answer) -> None:
+        then = self._expected.pop(token, None)
+        if then is not None:
+            then(answer)
+            self._set_deadline()
+
+    def tick(self, now_ns: int) -> None:
+        self.now_ns = now_ns
+        for token, (at_ns, then) in list(self._alarms.items()):
+            if at_ns <= now_ns and token in self._alarms:
+                del self._alarms[token]
+                then()
+        if not self.closing and now_ns >= self._idle_ns():
+            self.port.note("kafka_idle_closed")
+            self.closing = True
+        self._set_deadline()
+
+    def eof(self, now_ns: int) -> None:
+        self.now_ns = now_ns
+        self.closing = True
+        self._release()
+
+    def stop(self, now_ns: int) -> None:
+        """Kafka has no goodbye: what is answered is sent, clients reconnect."""
+        self.now_ns = now_ns
+        self.closing = True
+        self._release()
+
+    def _release(self) -> None:
+        expected, self._expected = self._expected, {}
+        for token in expected:
+            self.port.cancel(token)
+        alarms, self._alarms = self._alarms, {}
+        for _, then in alarms.values():
+            then()  # a parked fetch gives its watches back; what it answers goes nowhere
+
+    def _idle_ns(self) -> int:
+        if self.in_flight:
+            return self.now_ns + 1_000_000_000  # a parked request is not idleness: look again in a second
+        wait_ms = self.settings.frame_wait_ms if self._within_frame else self.settings.idle_ms
+        return self._heard_ns + wait_ms * 1_000_000
+
+    def _set_deadline(self) -> None:
+        deadline = self._idle_ns()
+        for at_ns, _ in self._alarms.values():
+            deadline = min(deadline, at_ns)
+        self.deadline_ns = deadline
+
+    # the exchanges' side
+
+    def expect(self, then: Then) -> int:
+        """A token whose answer goes to ``then``."""
+        token = self._next_token
+        self._next_token += 1
+        self._expected[token] = then
+        return token
+
+    def alarm(self, at_ns: int, then: Callable[[], None]) -> int:
+        """Call ``then`` at this time, or when the connection ends; a number for ``disarm``."""
+        token = self._next_token
+        self._next_token += 1
+        self._alarms[token] = at_ns, then
+        return token
+
+    def disarm(self, alarm: int) -> None:
+        self._alarms.pop(alarm, None)
+
+    def answer_left(self) -> None:
+        """A parked request was answered."""
+
+    def abandon(self, reason: str) -> None:
+        """Close the connection once what was answered before has left."""
+        self.port.note("kafka_closed", reason)
+        self.closing = True

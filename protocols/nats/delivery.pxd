@@ -1,0 +1,58 @@
+from protocols.nats.wire cimport Frame
+from protocols.outbox cimport Outbox
+from substrate.group cimport Group
+
+cdef class NatsSink:
+    cdef public str protocol
+    cdef public object session
+    cdef public object handle
+    cdef public Outbox outbox
+    cdef public bytes subject
+    cdef public bytes queue
+    cdef public bytes sid
+    cdef public bint headers
+    cdef public bint closed
+    cdef public long long delivered
+    cdef public long long delivered_max
+    cdef bint _take(self) except -1
+    cdef int _after(self) except -1
+    cpdef bint send(self, bytes subject, bytes tail, bint with_headers) except -1
+
+cdef class Plan:
+    cdef public bytes subject
+    cdef public object route
+    cdef public long long generation
+    cdef public list sinks
+    cdef public list prefixes
+    cdef public list queues
+    cdef public bint kernel
+    cdef public bint needs_port
+    cdef public bint special
+    cdef public bint heard
+    cdef public object stream
+
+cdef class Delivery:
+    cdef public Frame frame
+    cdef public object session
+    cdef public Outbox outbox
+    cdef public bint verbose
+    cdef public bint pedantic
+    cdef public bint accepts_headers
+    cdef public bint no_responders
+    cdef public bint waits
+    cdef public long long generation
+    cdef public long long messages
+    cdef public long long message_bytes
+    cdef dict _plans
+    cdef Plan _plan
+    cdef Group _group
+    cdef list _replies
+    cdef bytes _last_reply
+    cdef unsigned long long _chance
+    cdef object _data
+    cpdef Py_ssize_t receive(self, object data, Py_ssize_t start, Py_ssize_t end) except -1
+    cdef int _publish(self, const unsigned char[::1] view) except -1
+    cdef int _give(self, const unsigned char[::1] view, NatsSink sink, bytes subject, bytes prefix) except -1
+    cdef int _flush(self) except -1
+    cdef Plan _find(self, const unsigned char[::1] view)
+    cdef Py_ssize_t _draw(self, Py_ssize_t count) except -1

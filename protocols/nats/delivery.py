@@ -1,0 +1,443 @@
+# cython: language_level=3, boundscheck=True, wraparound=False, cdivision=True, initializedcheck=False
+"""Core NATS at speed: from one connection's chunk into the outboxes of those who subscribe.
+
+Rules of the machine:
+
+* A chunk is one ``receive``. Runs of equal subjects have one *plan*: who gets them. A plan is found once per run, kept in
+  a bounded cache by subject and good while its generation is the port's. Subjects that are used once (``_INBOX.``,
+  ``$JS.``) are looked up each time and never enter the cache.
+* For a subscriber of this protocol a message is two copies: the plan's ``MSG subject sid `` and, as it came, what follows
+  the subject on the wire. No Python object per message.
+* Whoever else listens, and the stream that captures the subject, get the run as one ``Group`` through the port; the group
+  borrows the chunk, so every run is handed over before ``receive`` returns.
+* Of a queue group one member gets each message, by a generator seeded once from the port. A group whose members speak
+  different protocols is left to the port, with all else of that plan.
+"""
+
+from __future__ import annotations
+
+import cython
+
+if cython.compiled:
+    from cython.cimports.protocols.nats.wire import Frame, same
+    from cython.cimports.protocols.outbox import Outbox
+    from cython.cimports.substrate.group import Group
+else:
+    from protocols.nats.wire import Frame, same
+    from protocols.outbox import Outbox
+    from substrate.group import Group
+
+from protocols.nats.mapping import delivery_of, header_tuple, subject_address, subject_of_address
+from protocols.nats.wire import BROKEN, HPUB, MORE, PING, PONG, PUB, valid_subject
+from substrate.api import REPLY
+
+PROTOCOL = "nats"
+PLANS_MAX = 1024
+"""Per connection; the oldest leaves."""
+REPLIES_MAX = 4096
+"""Messages of one group that wait for their acknowledgement's text: bounds what an executor elsewhere may hold back."""
+
+
+@cython.cclass
+class NatsSink:
+    """One subscription of one connection. The port calls ``deliver``; this protocol's kernels write past it."""
+
+    def __init__(
+        self, session: object, outbox: Outbox, subject: bytes, queue: bytes | None, sid: bytes, headers: cython.bint
+    ) -> None:
+        self.protocol = PROTOCOL
+        self.session = session
+        self.handle = None  # what ends the subscription at the port
+        self.outbox = outbox
+        self.subject = subject
+        self.queue = queue
+        self.sid = sid
+        self.headers = headers
+        self.closed = False
+        self.delivered = 0
+        self.delivered_max = 0  # UNSUB sid max; 0: no end
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _take(self) -> cython.bint:
+        """Whether one more message may be written now; it is counted."""
+        if self.closed:
+            return False
+        self.delivered += 1
+        return True
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _after(self) -> cython.int:
+        """After a message was written."""
+        if self.outbox.overflowed:
+            self.session.too_slow()
+        elif self.delivered_max and self.delivered >= self.delivered_max:
+            self.session.expired(self)
+        return 0
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def send(self, subject: bytes, tail: bytes, with_headers: cython.bint) -> cython.bint:
+        """One message whose ``tail`` (reply, sizes, payload) is text already. False: the subscription is over."""
+        if not self._take():
+            return False
+        self.outbox.put_bytes((b"HMSG " if with_headers else b"MSG ") + subject + b" " + self.sid + b" ")
+        self.outbox.put_bytes(tail)
+        self._after()
+        return True
+
+    def deliver(self, group: Group) -> None:
+        """Take a group that came from elsewhere: another protocol, an executor, or a mixed queue group."""
+        index: cython.Py_ssize_t
+        if self.closed or (group.source is self.session and not self.session.echo):
+            return
+        if group.headers is None and group._records is None:
+            subject = subject_of_address(group.address)
+            prefix = b"MSG " + subject + b" " + self.sid + b" "
+            for index in range(group.count):
+                if not self._take():
+                    return
+                value = group.value(index)
+                self.outbox.put_bytes(prefix)
+                self.outbox.put_bytes(b"%d\r\n" % len(value))
+                self.outbox.put_bytes(value)
+                self.outbox.put_bytes(b"\r\n")
+                self._after()
+            return
+        for record in group.records():
+            subject, reply, block, value = delivery_of(record)
+            head = reply + b" " if reply else b""
+            if block and self.headers:
+                tail = b"%b%d %d\r\n%b%b\r\n" % (head, len(block), len(block) + len(value), block, value)
+                self.send(subject, tail, True)
+            else:
+                self.send(subject, b"%b%d\r\n%b\r\n" % (head, len(value), value), False)
+
+
+@cython.cclass
+class Plan:
+    """Where one subject goes while ``generation`` is the port's."""
+
+    def __init__(self, subject: bytes, route: object, generation: cython.longlong, session: object) -> None:
+        self.subject = subject
+        self.route = route  # None: the subject cannot be published to
+        self.generation = generation
+        self.sinks = []  # subscriptions of this protocol that get every message
+        self.prefixes = []  # of each: b"MSG subject sid "
+        self.queues = []  # lists of subscriptions: one of each list gets a message
+        self.kernel = True  # written here; False: the port gives it to everybody
+        self.needs_port = False  # a stream captures it, or others listen
+        self.special = False  # $JS.: the session looks at each message
+        self.heard = False  # somebody gets it, so nobody is told that there are no responders
+        self.stream = None  # what a publisher is acknowledged with, if anything
+        if route is None:
+            return
+        foreign: cython.bint = route.stream != 0
+        for queue in route.queues:
+            members = [sink for sink in queue if isinstance(sink, NatsSink)]
+            if len(members) != len(queue):
+                foreign = True
+                if members:
+                    self.kernel = False
+            elif not session.echo:
+                members = [sink for sink in members if sink.session is not session]
+            if members:
+                self.queues.append(members)
+        for sink in route.sinks:
+            if not isinstance(sink, NatsSink):
+                foreign = True
+            elif session.echo or sink.session is not session:
+                self.sinks.append(sink)
+                self.prefixes.append(b"MSG " + subject + b" " + sink.sid + b" ")
+        if not self.kernel:
+            self.sinks = []
+            self.prefixes = []
+            self.queues = []
+            foreign = True
+        self.needs_port = foreign
+        self.heard = foreign
+
+
+@cython.cclass
+class Delivery:
+    """The receiving half of one connection.
+
+    The session beside it is told of everything but publications (``command``), of broken frames (``broken``), of
+    messages to ``$JS.`` (``special``), of runs that the port must see (``publish``, ``publish_with_headers``) and of
+    requests that nobody heard (``nobody``); ``find_route`` asks the port.
+    """
+
+    def __init__(self, session: object, outbox: Outbox, line_bytes_max: int, payload_bytes_max: int, chance: int) -> None:
+        self.frame = Frame(line_bytes_max, payload_bytes_max)
+        self.session = session
+        self.outbox = outbox
+        self.verbose = True
+        self.pedantic = True
+        self.accepts_headers = False
+        self.no_responders = False
+        self.waits = False  # the session wants no more frames of this chunk
+        self.generation = 0
+        self.messages = 0
+        self.message_bytes = 0
+        self._plans = {}
+        self._plan = None
+        self._group = None
+        self._replies = []
+        self._last_reply = None
+        self._chance = (chance & 0xFFFFFFFFFFFFFFFF) | 1
+        self._data = None
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def receive(self, data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Take whole frames of ``data[start:end]``; the offset behind the last one taken."""
+        view: cython.const[cython.uchar][::1] = data
+        frame: Frame = self.frame
+        kind: cython.int
+        self._data = data
+        self._plan = None
+        self.generation = self.session.port.generation
+        try:
+            while start < end and not self.waits:
+                kind = frame.parse(view, start, end)
+                if kind == PUB or kind == HPUB:
+                    if kind == HPUB and not self.accepts_headers:
+                        self._flush()
+                        self.session.broken(BROKEN)
+                        return end
+                    self._publish(view)
+                elif kind == MORE:
+                    break
+                else:
+                    self._flush()
+                    self._plan = None
+                    if kind < 0:
+                        self.session.broken(kind)
+                        return end
+                    self.session.command(kind, bytes(data[frame.argument_start : frame.argument_end]) if kind not in (PING, PONG) else b"")
+                    self.generation = self.session.port.generation
+                start = frame.next
+            self._flush()
+        finally:
+            self._data = None
+            self._group = None
+            self._plan = None
+        return start
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _publish(self, view: cython.const[cython.uchar][::1]) -> cython.int:
+        """The publication that ``frame`` describes."""
+        frame: Frame = self.frame
+        plan: Plan = self._plan
+        sink: NatsSink
+        out: Outbox
+        index: cython.Py_ssize_t
+        chosen: list
+        heard: cython.bint
+        if plan is None or not same(view, frame.subject_start, frame.subject_end, plan.subject):
+            self._flush()
+            plan = self._find(view)
+            self._plan = plan
+        self.messages += 1
+        self.message_bytes += frame.total_bytes
+        if plan.route is None:
+            self.session.unpublishable(plan.subject)
+            if self.verbose:
+                self.outbox.put_bytes(b"+OK\r\n")
+            return 0
+        heard = plan.heard
+        if frame.plain and frame.kind == PUB:
+            for index in range(len(plan.sinks)):
+                sink = cython.cast(NatsSink, plan.sinks[index])
+                if sink.closed:
+                    continue
+                heard = True
+                sink.delivered += 1
+                out = sink.outbox
+                out.put_bytes(cython.cast(bytes, plan.prefixes[index]))
+                out.put(view, frame.subject_end + 1, frame.next)
+                if out.overflowed or sink.delivered_max:
+                    sink._after()
+        else:
+            for index in range(len(plan.sinks)):
+                sink = cython.cast(NatsSink, plan.sinks[index])
+                if not sink.closed:
+                    heard = True
+                    self._give(view, sink, plan.subject, plan.prefixes[index])
+        for chosen in plan.queues:
+            start: cython.Py_ssize_t = self._draw(len(chosen))
+            for index in range(len(chosen)):
+                sink = cython.cast(NatsSink, chosen[(start + index) % len(chosen)])
+                if not sink.closed:
+                    heard = True
+                    self._give(view, sink, plan.subject, None)
+                    break
+        if plan.special:
+            self.session.special(plan, self._data, heard)
+            self.generation = self.session.port.generation
+        elif plan.needs_port:
+            self._collect(view)
+        elif not heard and self.no_responders and frame.reply_end > frame.reply_start:
+            self.session.nobody(plan.subject, bytes(self._data[frame.reply_start : frame.reply_end]))
+        if self.verbose:
+            self.outbox.put_bytes(b"+OK\r\n")
+        return 0
+
+    def _collect(self, view: cython.const[cython.uchar][::1]) -> None:
+        """Add the message to the run's group."""
+        frame: Frame = self.frame
+        plan: Plan = self._plan
+        reply: bytes = b""
+        if frame.reply_end > frame.reply_start:
+            if same(view, frame.reply_start, frame.reply_end, self._last_reply):
+                reply = self._last_reply
+            else:
+                reply = self._last_reply = bytes(self._data[frame.reply_start : frame.reply_end])
+        if frame.kind == HPUB:
+            start = frame.payload_start
+            block = bytes(self._data[start : start + frame.header_bytes])
+            if plan.stream is not None and self.session.has_conditions(block):
+                self._flush()
+                length = frame.total_bytes - frame.header_bytes
+                self.session.publish_alone(plan, self._data, start + frame.header_bytes, length, block, reply)
+                self.generation = self.session.port.generation
+                return
+            self._add(start + frame.header_bytes, frame.total_bytes - frame.header_bytes, header_tuple(block), reply)
+        else:
+            self._add(frame.payload_start, frame.total_bytes, (), reply)
+
+    def _add(self, start: cython.Py_ssize_t, length: cython.Py_ssize_t, headers: tuple, reply: bytes) -> None:
+        group: Group = self._group
+        plan: Plan = self._plan
+        if group is None:
+            group = self._group = Group(plan.route.address, self._data, self.session)
+            self._replies = []
+        if plan.stream is not None:
+            if reply and not self._replies:
+                self._replies = [b""] * group.count
+            if reply or self._replies:
+                self._replies.append(reply)
+        elif reply and valid_subject(reply):
+            headers = (*headers, (REPLY, subject_address(reply)))
+        if headers:
+            group.add_with_headers(start, length, headers)
+        else:
+            group.add(start, length)
+        if group.count >= REPLIES_MAX:
+            self._flush()
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _give(self, view: cython.const[cython.uchar][::1], sink: NatsSink, subject: bytes, prefix: bytes) -> cython.int:
+        """Write the message to one subscriber, however it was written and whatever that one understands."""
+        frame: Frame = self.frame
+        out: Outbox = sink.outbox
+        sink.delivered += 1
+        body: cython.Py_ssize_t = frame.payload_start
+        if frame.kind == HPUB and sink.headers:
+            out.put_bytes(b"HMSG " + subject + b" " + sink.sid + b" ")
+        else:
+            out.put_bytes(b"MSG " + subject + b" " + sink.sid + b" " if prefix is None else prefix)
+            body += frame.header_bytes
+        if frame.plain and (frame.kind == PUB or sink.headers):
+            out.put(view, frame.subject_end + 1, frame.next)
+        else:
+            if frame.reply_end > frame.reply_start:
+                out.put(view, frame.reply_start, frame.reply_end)
+                out.put_bytes(b" ")
+            if frame.kind == PUB:
+                out.put(view, frame.size_start, frame.size_end)
+            elif sink.headers:
+                out.put_bytes(b"%d %d" % (frame.header_bytes, frame.total_bytes))
+            else:
+                out.put_number(frame.total_bytes - frame.header_bytes)
+            out.put_bytes(b"\r\n")
+            out.put(view, body, frame.next)
+        if out.overflowed or sink.delivered_max:
+            sink._after()
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _flush(self) -> cython.int:
+        """Hand the run's group to the port."""
+        group: Group = self._group
+        if group is not None:
+            self._group = None
+            self.session.publish(self._plan, group, self._replies)
+            self._replies = []
+            self.generation = self.session.port.generation
+        return 0
+
+    @cython.cfunc
+    def _find(self, view: cython.const[cython.uchar][::1]) -> Plan:
+        """The plan of the frame's subject."""
+        frame: Frame = self.frame
+        subject: bytes = bytes(self._data[frame.subject_start : frame.subject_end])
+        plan: Plan = self._plans.get(subject)
+        if plan is not None and plan.generation == self.generation:
+            return plan
+        once: cython.bint = subject.startswith((b"_INBOX.", b"$JS."))
+        plan = self.session.make_plan(subject)
+        if not once:
+            if len(self._plans) >= PLANS_MAX and subject not in self._plans:
+                del self._plans[next(iter(self._plans))]
+            self._plans[subject] = plan
+        return plan
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _draw(self, count: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """A number below ``count`` (xorshift64)."""
+        mixed: cython.ulonglong = self._chance
+        if cython.compiled:
+            mixed ^= mixed << 13
+        else:
+            mixed ^= mixed << 13 & 0xFFFFFFFFFFFFFFFF
+        mixed ^= mixed >> 7
+        if cython.compiled:
+            mixed ^= mixed << 17
+        else:
+            mixed ^= mixed << 17 & 0xFFFFFFFFFFFFFFFF
+        self._chance = mixed
+        return (mixed >> 16) % count
+
+
+def acknowledge(plan: Plan, replies: list, base: int, commit: int, shard: int, duplicate: bool, sinks_of: object) -> None:
+    """Say to each reply subject which sequence its message has, once ``commit`` is durable.
+
+    ``sinks_of(reply)`` gives the subscriptions of this protocol. Texts for one connection leave as one answer.
+    """
+    last: bytes = None
+    found: list = []
+    sink: NatsSink
+    waiting: Outbox = None
+    texts: list = []
+    index: cython.Py_ssize_t
+    head: bytes = b'{"stream":' + plan.stream.quoted + b',"seq":'
+    tail: bytes = b',"duplicate": true}' if duplicate else b"}"
+    for index in range(len(replies)):
+        reply = replies[index]
+        if not reply:
+            continue
+        if reply != last:
+            last = reply
+            found = sinks_of(reply)
+        if not found:
+            continue
+        text: bytes = head + b"%d" % (base + (0 if duplicate else index) + 1) + tail
+        for sink in found:
+            if not sink._take():
+                continue
+            if sink.outbox is not waiting:
+                if texts:
+                    waiting.answer_at(b"".join(texts), shard, commit)
+                texts = []
+                waiting = sink.outbox
+            texts.append(b"MSG %b %b %d\r\n%b\r\n" % (reply, sink.sid, len(text), text))
+            if sink.delivered_max:
+                sink._after()
+    if texts:
+        waiting.answer_at(b"".join(texts), shard, commit)

@@ -1,0 +1,541 @@
+"""One NATS client connection: the core protocol of nats-server 2.15, whole (see README.md for deviations).
+
+Rules of the machine:
+
+* The server speaks first (INFO). Until CONNECT says otherwise a client is verbose and pedantic, and has no headers.
+* ``delivery`` (kernel) takes the chunk apart and writes to subscribers; everything else comes here: ``command`` for other
+  operations, ``special`` for ``$JS.`` requests, ``publish`` for runs that the port must see.
+* PONG, +OK, -ERR and MSG go out in the order in which they arise (the deliveries lane). Only what must not leave before
+  it is durable waits (the answers lane): PubAcks, confirmed acks and API answers that changed something.
+* A slow consumer is closed without another byte; a broken frame costs this one connection.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from protocols.api import Called, Port
+from protocols.nats import errors, wire
+from protocols.nats.delivery import PROTOCOL, Delivery, NatsSink, Plan, acknowledge
+from protocols.nats.jetstream_wire import (
+    AckRequest,
+    ApiRequest,
+    Expectations,
+    NoResponders,
+    StreamFacts,
+    expectations_of,
+    puback_error,
+    stream_facts,
+)
+from protocols.nats.mapping import header_tuple, pattern_of, reserved, subject_address
+from protocols.outbox import Outbox
+from substrate.api import DEFAULT_ACCOUNT, Account, Ack, Answer, Appended, Failed, Group, Rejected, StreamError, Unknown
+
+SECOND_NS = 1_000_000_000
+FIRST_PING_NS = 2 * SECOND_NS
+API_LEVEL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the process says about this listener. Defaults are nats-server's."""
+
+    host: str = "127.0.0.1"
+    port: int = 4222
+    server_id: str = "NTHALWEG"
+    server_name: str = "thalweg"
+    version: str = "2.15.1"
+    """The nats-server whose behaviour this is: clients switch features on by it."""
+    payload_bytes_max: int = 1024 * 1024
+    line_bytes_max: int = 4096
+    pending_bytes_max: int = 64 * 1024 * 1024
+    subscriptions_max: int = 100_000
+    ping_ns: int = 120 * SECOND_NS
+    pings_max: int = 2
+    auth_timeout_ns: int = 2 * SECOND_NS
+
+
+class NatsSession:
+    """See ``protocols.api.Session``."""
+
+    def __init__(self, port: Port, settings: Settings) -> None:
+        self.port = port
+        self.settings = settings
+        self.outbox = Outbox(settings.pending_bytes_max)
+        self.deadline_ns = 0
+        self.closing = False
+        self.blocked = False
+        self.wants_bytes = 0
+        self.account: Account = DEFAULT_ACCOUNT
+        self.echo = True
+        self.delivery = Delivery(self, self.outbox, settings.line_bytes_max, settings.payload_bytes_max, port.random())
+        self._options: dict[str, Any] = {}
+        self._connected = False
+        self._informed = False  # the second INFO was sent
+        self._must_authenticate = False
+        self._client_id = 0
+        self._client_ip = ""
+        self._now_ns = 0
+        self._heard_ns = 0
+        self._ping_ns = 0
+        self._pings_out = 0
+        self._subscriptions: dict[bytes, NatsSink] = {}
+        self._gone = False
+        self._next_token = 1
+        self._pending: dict[int, Callable[[Answer], None]] = {}
+        self._acks: list[tuple[bytes, bytes, bytes]] = []
+
+    # the driver's side
+
+    def opened(self, peer: tuple[str, int], now_ns: int) -> None:
+        """Say INFO."""
+        self._now_ns = self._heard_ns = now_ns
+        self._client_ip = peer[0]
+        self._client_id = (self.port.random() & 0x7FFFFFFF) or 1
+        self._must_authenticate = self.port.account_of(PROTOCOL, None, None) is None
+        self.outbox.put_bytes(self._info())
+        self._ping_ns = now_ns + min(FIRST_PING_NS, self.settings.ping_ns)
+        self.deadline_ns = self._ping_ns
+        if self._must_authenticate:
+            self.deadline_ns = min(self.deadline_ns, now_ns + self.settings.auth_timeout_ns)
+
+    def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
+        """See ``protocols.api.Session``."""
+        if self.closing:
+            return end
+        self._now_ns = self._heard_ns = now_ns
+        if self._must_authenticate and not self._connected:
+            start = self._receive_stranger(data, start, end)
+            if not self._connected:
+                return start
+        start = self.delivery.receive(data, start, end)
+        self.flush_acks()
+        self.wants_bytes = self.delivery.frame.need if start < end else 0
+        return end if self.closing else start
+
+    def _receive_stranger(self, data: bytearray | memoryview, start: int, end: int) -> int:
+        """Before a client said who it is, CONNECT is all that is listened to."""
+        frame = self.delivery.frame
+        kind = frame.parse(data, start, end)
+        if kind == wire.MORE:
+            return start
+        if kind == wire.CONNECT:
+            self.command(kind, bytes(data[frame.argument_start : frame.argument_end]))
+            return int(frame.next)
+        self._fatal(errors.AUTHORIZATION)
+        return end
+
+    def answered(self, token: int, answer: Answer) -> None:
+        """See ``protocols.api.Session``."""
+        then = self._pending.pop(token, None)
+        if then is not None and not self._gone:
+            then(answer)
+
+    def tick(self, now_ns: int) -> None:
+        """Keep the connection alive, or give it up."""
+        if self.closing:
+            self.deadline_ns = 0
+            return
+        self._now_ns = now_ns
+        if self._must_authenticate and not self._connected:
+            self._fatal(errors.AUTHENTICATION_TIMEOUT)
+            return
+        if now_ns >= self._ping_ns:
+            self._ping_ns = now_ns + self.settings.ping_ns
+            if self._informed and now_ns - self._heard_ns < self.settings.ping_ns and self._pings_out == 0 and self._pinged:
+                pass  # heard of lately: no need to ask (nats-server client.go processPingTimer, behaviour)
+            elif self._pings_out + 1 > self.settings.pings_max:
+                self.port.note("nats_stale_connections")
+                self._fatal(errors.STALE)
+                return
+            else:
+                self._pings_out += 1
+                self._pinged = True
+                self.outbox.put_bytes(b"PING\r\n")
+        self.deadline_ns = self._ping_ns
+
+    _pinged = False
+
+    def eof(self, now_ns: int) -> None:
+        """Give back every subscription."""
+        self._gone = True
+        self._close_subscriptions()
+        self._pending.clear()
+        self._acks.clear()
+        self.deadline_ns = 0
+
+    def stop(self, now_ns: int) -> None:
+        """Lame duck: clients that know INFO look for another server at once."""
+        if not self.closing:
+            if self._protocol() >= 1:
+                self.outbox.put_bytes(self._info(ldm=True))
+            self.closing = True
+
+    # what the kernel tells
+
+    def command(self, kind: int, argument: bytes) -> None:
+        """An operation that is no publication."""
+        self.flush_acks()
+        if kind == wire.PING:
+            self._ping()
+        elif kind == wire.PONG:
+            self._pings_out = 0
+        elif kind == wire.SUB:
+            self._subscribe(argument)
+        elif kind == wire.UNSUB:
+            self._unsubscribe(argument)
+        elif kind == wire.CONNECT:
+            self._connect(argument)
+        elif kind == wire.INFO:
+            if _json_object(argument) is None:
+                self._close()
+        elif kind == wire.ERR:
+            self._close()
+        self.delivery.waits = self.closing
+
+    def broken(self, kind: int) -> None:
+        """The frame cannot be read on."""
+        texts = {
+            wire.UNKNOWN: errors.UNKNOWN_OPERATION,
+            wire.LINE_TOO_LONG: errors.LINE_TOO_LONG,
+            wire.PAYLOAD_TOO_LARGE: errors.PAYLOAD_TOO_LARGE,
+        }
+        self.flush_acks()
+        self.port.note("nats_protocol_violations")
+        if kind in texts:
+            self.outbox.put_bytes(errors.err(texts[kind]))
+        self._close()
+
+    def make_plan(self, subject: bytes) -> Plan:
+        """Who gets what is published to this subject now."""
+        generation = self.port.generation
+        if not wire.valid_subject(subject) or reserved(subject):
+            return Plan(subject, None, generation, self)
+        route = self.port.resolve(self.account, subject_address(subject))
+        plan = Plan(subject, route, generation, self)
+        plan.special = subject.startswith((b"$JS.API.", b"$JS.ACK."))
+        if route.stream and route.topic is not None:
+            plan.stream = stream_facts(route.topic)
+        return plan
+
+    def unpublishable(self, subject: bytes) -> None:
+        """A message to a subject that takes none: a wildcard, an empty token, what is reserved."""
+        if reserved(subject):
+            self.outbox.put_bytes(errors.err(errors.PUBLISH_DENIED % subject))
+        elif self.delivery.pedantic:
+            self.outbox.put_bytes(errors.err(errors.INVALID_PUBLISH_SUBJECT))
+
+    def nobody(self, subject: bytes, reply: bytes) -> None:
+        """Tell a requester that there are no responders, on the subscription of its own that waits for the reply."""
+        if not wire.valid_subject(reply):
+            return
+        address = subject_address(reply)
+        for sink in self._subscriptions.values():
+            if sink.subject == reply or pattern_of(sink.subject).matches(address):
+                block = b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % subject
+                sink.send(reply, b"%d %d\r\n%b\r\n" % (len(block), len(block), block), True)
+                return
+
+    def publish(self, plan: Plan, group: Group, replies: list[bytes]) -> None:
+        """A run for the port: a stream captures it, or others than this protocol's subscribers listen."""
+        served = PROTOCOL if plan.kernel else ""
+        facts = plan.stream
+        if facts is None or not replies or not facts.acks:
+            self.port.publish(plan.route, group, served, Ack.ORDERED, 0)
+            return
+
+        def then(answer: Answer) -> None:
+            self._acknowledge(plan, replies, answer)
+
+        self.port.publish(plan.route, group, served, Ack.DURABLE, self._token(then))
+
+    def has_conditions(self, block: bytes) -> bool:
+        """Whether JetStream's headers may ask something of this message."""
+        return b"Nats-" in block or len(block) > 65535
+
+    def publish_alone(self, plan: Plan, data: Any, start: int, length: int, block: bytes, reply: bytes) -> None:
+        """A captured message whose headers ask for something."""
+        facts: StreamFacts = plan.stream
+        headers = header_tuple(block)
+        wanted = expectations_of(headers, len(block), facts, plan.route.address)
+        if not isinstance(wanted, Expectations):
+            self._respond(reply, puback_error(facts, wanted))
+            return
+        group = Group(plan.route.address, data, self)
+        group.add_with_headers(start, length, headers)
+        replies = [reply]
+        served = PROTOCOL if plan.kernel else ""
+
+        def then(answer: Answer) -> None:
+            self._acknowledge(plan, replies, answer)
+
+        token = self._token(then) if reply and facts.acks else 0
+        self.port.publish(plan.route, group, served, Ack.DURABLE, token, wanted.conditions)
+
+    def special(self, plan: Plan, data: Any, heard: bool) -> None:
+        """A message to ``$JS.API.`` or ``$JS.ACK.``: ``delivery.frame`` says where its parts are."""
+        frame = self.delivery.frame
+        reply = bytes(data[frame.reply_start : frame.reply_end])
+        body = frame.payload_start + frame.header_bytes
+        payload = bytes(data[body : frame.payload_start + frame.total_bytes])
+        if plan.subject.startswith(b"$JS.ACK."):
+            self._acks.append((plan.subject, reply, payload))
+            return
+        self.flush_acks()
+        block = bytes(data[frame.payload_start : body])
+        request = ApiRequest(self.account, plan.subject, reply, payload, header_tuple(block) if block else ())
+
+        def then(answer: Answer) -> None:
+            self._api_answered(request, heard, answer)
+
+        self.port.call("jetstream", request, self._token(then))
+
+    def flush_acks(self) -> None:
+        """Give collected acknowledgements of JetStream messages to their owner, many in one call."""
+        if self._acks:
+            acks, self._acks = self._acks, []
+            self.port.call("jetstream", AckRequest(self.account, tuple(acks)), self._token(self._acks_answered))
+
+    def too_slow(self) -> None:
+        """What waits for this client passed its bound: it is cut off."""
+        if not self.closing:
+            self.port.note("nats_slow_consumers", f"client {self._client_id} at {self._client_ip}")
+            self.outbox.clear()
+            self.outbox.overflowed = False
+            self._close()
+            self._close_subscriptions()
+            self.outbox.mark()
+
+    def expired(self, sink: NatsSink) -> None:
+        """The subscription had as many messages as it asked for."""
+        sink.closed = True
+        if self._subscriptions.get(sink.sid) is sink:
+            del self._subscriptions[sink.sid]
+        if sink.handle is not None:
+            sink.handle.close()
+
+    # operations
+
+    def _ping(self) -> None:
+        self.outbox.put_bytes(b"PONG\r\n")
+        if self._connected and not self._informed and self._protocol() >= 1:
+            self._informed = True
+            self.outbox.put_bytes(self._info(connected=True))
+
+    def _subscribe(self, argument: bytes) -> None:
+        parts = argument.split()
+        if len(parts) not in (2, 3):
+            self._close()
+            return
+        subject, sid = parts[0], parts[-1]
+        queue = parts[1] if len(parts) == 3 else None
+        if not wire.valid_subject(subject, wildcards=True):
+            self.outbox.put_bytes(errors.err(errors.INVALID_SUBJECT))
+            return
+        if reserved(subject):
+            text = errors.SUBSCRIPTION_DENIED % subject if queue is None else errors.SUBSCRIPTION_QUEUE_DENIED % (subject, queue)
+            self.outbox.put_bytes(errors.err(text))
+            return
+        if sid not in self._subscriptions:
+            if len(self._subscriptions) >= self.settings.subscriptions_max:
+                self.outbox.put_bytes(errors.err(errors.SUBSCRIPTIONS_EXCEEDED))
+                return
+            sink = NatsSink(self, self.outbox, subject, queue, sid, self.delivery.accepts_headers)
+            self._subscriptions[sid] = sink
+            sink.handle = self.port.subscribe(self.account, pattern_of(subject), sink, queue)
+        self._ok()
+
+    def _unsubscribe(self, argument: bytes) -> None:
+        parts = argument.split()
+        if len(parts) not in (1, 2):
+            self._close()
+            return
+        sink = self._subscriptions.get(parts[0])
+        if sink is not None:
+            most = int(parts[1]) if len(parts) == 2 and parts[1].isdigit() and len(parts[1]) < 10 else 0
+            sink.delivered_max = most
+            if most <= sink.delivered:
+                self.expired(sink)
+        self._ok()
+
+    def _connect(self, argument: bytes) -> None:
+        options = _json_object(argument)
+        if options is None or any(not isinstance(options[name], kind) for name, kind in _OPTIONS.items() if name in options):
+            self._close()
+            return
+        self._options.update(options)
+        known = self._options
+        self.delivery.verbose = bool(known.get("verbose", True))
+        self.delivery.pedantic = bool(known.get("pedantic", True))
+        self.echo = bool(known.get("echo", True))
+        headers = bool(known.get("headers", False))
+        self.delivery.accepts_headers = headers
+        self.delivery.no_responders = bool(known.get("no_responders", False)) and headers
+        user, secret = known.get("user"), known.get("pass") or known.get("auth_token")
+        account = self.port.account_of(PROTOCOL, _encoded(user), _encoded(secret))
+        if account is None:
+            self._fatal(errors.AUTHORIZATION)
+            return
+        if not self._connected:
+            self.account = account
+        if self._protocol() not in (0, 1):
+            self._fatal(errors.INVALID_PROTOCOL)
+            return
+        if known.get("no_responders") and not headers:
+            self._fatal(errors.NO_RESPONDERS_NEEDS_HEADERS)
+            return
+        self._connected = True
+        self._ok()
+
+    def _ok(self) -> None:
+        if self.delivery.verbose:
+            self.outbox.put_bytes(b"+OK\r\n")
+
+    def _protocol(self) -> int:
+        return int(self._options.get("protocol", 0))
+
+    def _info(self, connected: bool = False, ldm: bool = False) -> bytes:
+        settings = self.settings
+        fields: dict[str, object] = {
+            "server_id": settings.server_id,
+            "server_name": settings.server_name,
+            "version": settings.version,
+            "proto": 1,
+            "git_commit": "thalweg",
+            "go": "none",
+            "host": settings.host,
+            "port": settings.port,
+            "headers": True,
+            "max_payload": settings.payload_bytes_max,
+            "jetstream": True,
+            "client_id": self._client_id,
+            "client_ip": self._client_ip,
+        }
+        if self._must_authenticate:
+            fields["auth_required"] = True
+        if connected:
+            fields["connect_info"] = True
+            fields["remote_account"] = "$G"
+        if ldm:
+            fields["ldm"] = True
+        fields["api_lvl"] = API_LEVEL
+        return b"INFO %b \r\n" % json.dumps(fields, separators=(",", ":")).encode()
+
+    # answers
+
+    def _token(self, then: Callable[[Answer], None]) -> int:
+        token = self._next_token
+        self._next_token += 1
+        self._pending[token] = then
+        return token
+
+    def _sinks(self, reply: bytes) -> list[NatsSink]:
+        """Who of this protocol gets one message to this subject."""
+        if not wire.valid_subject(reply) or reserved(reply):
+            return []
+        route = self.port.resolve(self.account, subject_address(reply))
+        sinks = [sink for sink in route.sinks if isinstance(sink, NatsSink)]
+        for members in route.queues:
+            mine = [sink for sink in members if isinstance(sink, NatsSink) and not sink.closed]
+            if mine:
+                sinks.append(mine[self.port.random() % len(mine)])
+        return sinks
+
+    def _respond(self, reply: bytes, text: bytes, commit: int = 0, shard: int = 0) -> None:
+        """Send a JSON answer to a reply subject once ``commit`` is durable."""
+        for sink in self._sinks(reply):
+            if sink.closed:
+                continue
+            sink.delivered += 1
+            line = b"MSG %b %b %d\r\n%b\r\n" % (reply, sink.sid, len(text), text)
+            if commit:
+                sink.outbox.answer_at(line, shard, commit)
+            else:
+                sink.outbox.put_bytes(line)
+            if sink.delivered_max and sink.delivered >= sink.delivered_max:
+                sink.session.expired(sink)
+
+    def _acknowledge(self, plan: Plan, replies: list[bytes], answer: Answer) -> None:
+        """The run is ordered, or not: say so to who asked."""
+        if isinstance(answer, Appended):
+            acknowledge(plan, replies, answer.base, answer.commit, answer.shard, answer.duplicate, self._sinks)
+            return
+        if isinstance(answer, Unknown):
+            return  # neither stored nor not: silence makes the publisher ask again, as a lost PubAck does
+        error = _append_error(answer)
+        text = puback_error(plan.stream, error)
+        for reply in replies:
+            if reply:
+                self._respond(reply, text)
+
+    def _api_answered(self, request: ApiRequest, heard: bool, answer: Answer) -> None:
+        if isinstance(answer, Failed):
+            return  # silence: the client's request times out and is repeated
+        assert isinstance(answer, Called)
+        if isinstance(answer.answer, NoResponders):
+            if request.reply and not heard and self.delivery.no_responders:
+                self.nobody(request.subject, request.reply)
+        elif answer.answer and request.reply:
+            assert isinstance(answer.answer, bytes)
+            self._respond(request.reply, answer.answer, answer.commit, answer.shard)
+
+    def _acks_answered(self, answer: Answer) -> None:
+        """Confirm those acknowledgements that asked for it."""
+        if isinstance(answer, Called) and isinstance(answer.answer, tuple):
+            for reply in answer.answer:
+                self._respond(reply, b"", answer.commit, answer.shard)
+
+    # endings
+
+    def _fatal(self, text: bytes) -> None:
+        self.outbox.put_bytes(errors.err(text))
+        self._close()
+
+    def _close(self) -> None:
+        self.closing = True
+        self.deadline_ns = 0
+        self.delivery.waits = True
+
+    def _close_subscriptions(self) -> None:
+        for sink in self._subscriptions.values():
+            sink.closed = True
+            if sink.handle is not None:
+                sink.handle.close()
+        self._subscriptions.clear()
+
+
+_OPTIONS: dict[str, type | tuple[type, ...]] = {
+    "verbose": bool, "pedantic": bool, "echo": bool, "headers": bool, "no_responders": bool, "tls_required": bool,
+    "protocol": int, "user": str, "pass": str, "auth_token": str, "jwt": str, "nkey": str, "sig": str, "name": str,
+    "lang": str, "version": str,
+}  # fmt: skip
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return text.encode() if text else None
+
+
+def _json_object(text: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return {name: value for name, value in found.items() if value is not None} if isinstance(found, dict) else None
+
+
+def _append_error(answer: Answer) -> errors.ApiError:
+    if isinstance(answer, Rejected):
+        actual = answer.actual
+        if answer.condition == "last_message_id":
+            return errors.WRONG_LAST_ID.of(id=actual.decode("utf-8", "replace") if isinstance(actual, bytes) else "")
+        if answer.condition == "last":
+            return errors.WRONG_LAST_SEQUENCE.of(seq=int(actual or 0) + 1 if actual is not None else 0)
+        if answer.condition == "tail":
+            return errors.WRONG_LAST_SEQUENCE.of(seq=actual)
+        return errors.EXPECTED_STREAM
+    if isinstance(answer, StreamError):
+        return errors.STREAM_ERRORS[answer.code]
+    return errors.NOT_AVAILABLE
