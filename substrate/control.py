@@ -48,7 +48,7 @@ PRODUCER_IDS = 100
 class Command:
     """One record of the control stream."""
 
-    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True}
+    __pydantic_config__: ClassVar[Any] = {"extra": "forbid", "strict": True, "revalidate_instances": "always"}
     kind: ClassVar[bytes]
 
     def encode(self) -> bytes:
