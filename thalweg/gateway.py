@@ -214,7 +214,9 @@ class Gateway:
         if self._driver is None:
             return {}
         layer = self._driver.sequencer.layer
-        found: dict[str, int | float] = dict(self._driver.counters)
+        found: dict[str, int | float] = {
+            f"{name.removesuffix('_total')}_total": count for name, count in self._driver.counters.items()
+        }
         found |= {f"{name}_connections": len(members) for name, members in self._driver.connections.items()}
         found["streams"] = len(layer.streams)
         found["records_appended_total"] = layer.appended_records
