@@ -159,7 +159,7 @@ class Resp(Listener):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http(Listener):
-    """Operators: health and metrics. Anybody who reaches it may read it."""
+    """Operators: health and metrics; whoever reaches it may read it."""
 
     listen: str = "127.0.0.1:9480"
     """Address of `/livez`, `/readyz` and `/metrics`."""
