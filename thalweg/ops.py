@@ -10,6 +10,8 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping
 
+from thalweg.metrics import meanings
+
 HEAD_BYTES_MAX = 8 * 1024
 HEAD_WAIT_S = 5.0
 CONNECTIONS_MAX = 64
@@ -126,10 +128,13 @@ def exposition(metrics: Mapping[str, int | float]) -> str:
     """Prometheus' text format. A key is a name, or a name with its labels: ``connections{protocol="nats"}``."""
     lines: list[str] = []
     described = ""
+    known = meanings()
     for key in sorted(metrics):
         name, brace, labels = key.partition("{")
-        name = "thalweg_" + re.sub(r"[^a-zA-Z0-9_]", "_", name.removeprefix("thalweg_"))
+        words = known.get(name)
+        name = "thalweg_" + re.sub(r"[^a-zA-Z0-9_]", "_", name)
         if name != described:
+            lines += [f"# HELP {name} {words}"] if words else []
             lines.append(f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}")
             described = name
         lines.append(f"{name}{brace}{labels} {metrics[key]}")

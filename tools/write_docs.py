@@ -13,11 +13,11 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from thalweg import config  # noqa: E402
+from thalweg import config, metrics  # noqa: E402
 from thalweg.cli import parser  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FILES = ("docs/configuration.md",)
+FILES = ("docs/configuration.md", "docs/metrics.md")
 
 
 def keys_table() -> str:
@@ -35,7 +35,9 @@ def keys_table() -> str:
             lines += ["| key | variable | default | meaning |", "|---|---|---|---|"]
         entry = shape["properties"][name]
         words = entry.get("description", "Directory of everything that is kept; `:memory:` keeps nothing.")
-        limits = [f"{sign} {entry[word]}" for word, sign in (("minimum", "at least"), ("maximum", "at most")) if word in entry]
+        limits = [
+            f"{sign} {entry[word]}" for word, sign in (("minimum", "at least"), ("maximum", "at most")) if word in entry
+        ]
         choices = [f"one of {', '.join(f'`{choice}`' for choice in entry['enum'])}"] if "enum" in entry else []
         extra = f" ({'; '.join([*limits, *choices])})" if limits or choices else ""
         shown = f"`{str(default).lower() if isinstance(default, bool) else default}`" if default != "" else "empty"
@@ -65,7 +67,12 @@ def flags_table() -> str:
     return "\n".join(lines) + "\n"
 
 
-PARTS = {"keys": keys_table, "variables": variables_table, "flags": flags_table}
+def metrics_table() -> str:
+    rows = [f"| `thalweg_{name}` | {words} |" for name, words in metrics.meanings().items()]
+    return "\n".join(["| metric | meaning |", "|---|---|", *rows]) + "\n"
+
+
+PARTS = {"metrics": metrics_table, "keys": keys_table, "variables": variables_table, "flags": flags_table}
 
 
 def rendered(text: str) -> str:

@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thalweg.metrics import ONCE
 from thalweg.ops import CONNECTIONS_MAX, HEAD_BYTES_MAX, Ops, exposition
 
 
 @asynccontextmanager
 async def serving(ready: bool = True) -> AsyncIterator[tuple[Ops, int]]:
-    ops = Ops(lambda: ready, lambda: {'connections{protocol="nats"}': 2, "appends_total": 7})
+    ops = Ops(lambda: ready, lambda: {'lag{stream="a"}': 2, "commits_total": 7})
     _, port = await ops.start("127.0.0.1", 0)
     yield ops, port
     await ops.stop()
@@ -51,8 +52,9 @@ async def test_metrics_are_prometheus_text() -> None:
         head, _, body = (await ask(port, get("/metrics"))).partition(b"\r\n\r\n")
         assert b"Content-Type: text/plain; version=0.0.4" in head
         assert body.decode() == (
-            "# TYPE thalweg_appends_total counter\nthalweg_appends_total 7\n"
-            '# TYPE thalweg_connections gauge\nthalweg_connections{protocol="nats"} 2\n'
+            f"# HELP thalweg_commits_total {ONCE['commits_total']}\n"
+            "# TYPE thalweg_commits_total counter\nthalweg_commits_total 7\n"
+            '# TYPE thalweg_lag gauge\nthalweg_lag{stream="a"} 2\n'
         )
 
 

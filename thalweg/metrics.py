@@ -1,0 +1,44 @@
+"""What each metric means: the text behind ``# HELP`` and in ``docs/metrics.md``.
+
+Sessions and executors count by name (``port.note("nats_slow_consumers")``); every such name has its line here.
+A name that ends in ``_total`` counts since the process began; others are gauges.
+"""
+
+from __future__ import annotations
+
+PROTOCOLS = ("kafka", "nats", "mqtt", "resp")
+
+OF_EACH_PROTOCOL = {
+    "connections": "Connections now.",
+    "connections_total": "Connections accepted.",
+    "connections_refused_total": "Connections closed at once because connections_max was reached.",
+    "slow_consumers_total": "Connections closed because more than pending_bytes_max waited for a peer that does not read.",
+    "wire_errors_total": "Connections closed because the peer broke the protocol's grammar.",
+}
+
+ONCE = {
+    "checkpoint_failures_total": "Checkpoints that could not be written; the older one stays.",
+    "checkpoints_total": "Checkpoints of executors' state written.",
+    "commits_total": "Commit frames made, since the data directory was created.",
+    "epoch": "The shard's epoch: rises at every open and after every storage failure.",
+    "messages_uncaptured_total": "Messages that no topic or stream captured: delivered to who listened, kept nowhere.",
+    "records_appended_total": "Records appended to streams.",
+    "session_crashes_total": "Sessions ended by an exception nobody expected: ours to fix, its trace is in the log.",
+    "storage_failures_total": "Writes or fsyncs that failed: what waited for them was not acknowledged.",
+    "storage_recoveries_total": "New epochs made durable after a storage failure.",
+    "streams": "Streams known, internal ones included.",
+    "undecodable_batches_total": "Batches of Kafka clients that were stored but could not be decoded for live subscribers.",
+}
+
+OF_ONE_PROTOCOL = {
+    "kafka_closed_total": "Connections closed by the session, with the reason in the log.",
+    "kafka_idle_closed_total": "Connections closed because they were idle too long.",
+    "nats_protocol_violations_total": "Clients told -ERR for breaking the protocol.",
+    "nats_stale_connections_total": "Clients that did not answer PING in time.",
+}
+
+
+def meanings() -> dict[str, str]:
+    """Every metric's name, without the prefix ``thalweg_``, and what it says."""
+    each = {f"{protocol}_{name}": words for protocol in PROTOCOLS for name, words in OF_EACH_PROTOCOL.items()}
+    return dict(sorted((each | ONCE | OF_ONE_PROTOCOL).items()))
