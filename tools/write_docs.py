@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT))
 
 from thalweg import config, metrics  # noqa: E402
 from thalweg.cli import parser  # noqa: E402
+from thalweg.config import keys  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 FILES = ("docs/configuration.md", "docs/metrics.md")
@@ -25,7 +26,7 @@ def keys_table() -> str:
     described = config.schema()
     lines: list[str] = []
     current = None
-    for key, variable, default in config.keys():
+    for key, variable, default in keys():
         section, _, name = key.rpartition(".")
         shape = described["$defs"][section.capitalize()] if section else described
         if section != current:
