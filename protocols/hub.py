@@ -57,9 +57,11 @@ class Hub(Host):
         self.counters: dict[str, int] = {}
         self._wrap = wrap
         self._waiting: dict[int, Connection] = {}
+        self._durable: dict[Shard, Commit] = {}
         self._deadlines: list[tuple[int, int, Connection]] = []
         self._deadline_count = 0
         self._ending = False
+        self._large: dict[int, Outbox] = {}
 
     # connections
 
@@ -102,15 +104,28 @@ class Hub(Host):
             dirty = self.dirty[:]
             del self.dirty[:]
             for outbox in dirty:
-                outbox.marked = False
                 connection = outbox.owner
+                if connection is not None and outbox.parked():
+                    self.waits(connection)
+                outbox.marked = False
                 if connection is None:
                     continue
                 connection.flush()
+                if outbox.large():
+                    self._large[id(outbox)] = outbox
+
+    def shrink(self) -> None:
+        """Give back the buffers that are not needed any more; called now and then."""
+        for key, outbox in list(self._large.items()):
+            if not outbox.shrink():
+                del self._large[key]
 
     def waits(self, connection: Connection) -> None:
-        """Its outbox holds answers that are not ready."""
-        self._waiting[id(connection)] = connection
+        """Its outbox holds answers that are not ready; those that are by now, are released."""
+        for shard, commit in self._durable.items():
+            connection.outbox.durable(shard, commit)
+        if connection.outbox.parked():
+            self._waiting[id(connection)] = connection
 
     def next_ns(self) -> int:
         """When ``tick`` is due next; 0: never."""
@@ -136,6 +151,7 @@ class Hub(Host):
     # the sequencer's host
 
     def durable(self, shard: Shard, commit: Commit) -> None:
+        self._durable[shard] = commit
         for key, connection in list(self._waiting.items()):
             connection.outbox.durable(shard, commit)
             if not connection.outbox.parked():

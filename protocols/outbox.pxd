@@ -10,6 +10,7 @@ cdef class Outbox:
     cdef public object owner
     cdef public list dirty
     cdef public bint marked
+    cdef public bint used
     cdef public Py_ssize_t bytes_max
     cdef public bint overflowed
     cpdef put(self, const unsigned char[::1] source, Py_ssize_t start, Py_ssize_t end)
@@ -18,5 +19,8 @@ cdef class Outbox:
     cpdef answer(self, bytes data)
     cpdef answer_at(self, bytes data, long long shard, long long commit)
     cpdef bint parked(self)
+    cpdef sent(self, Py_ssize_t count)
+    cpdef Py_ssize_t ready(self)
+    cdef int _bound(self) except? -1
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef int _mark(self) except? -1

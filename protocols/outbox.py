@@ -24,7 +24,7 @@ if cython.compiled:
     from cython.cimports.libc.string import memcpy, memmove
 
 FIRST_BYTES = 512
-KEEP_BYTES = 64 * 1024
+KEEP_BYTES = 4 * 1024
 
 
 @cython.cclass
@@ -43,6 +43,7 @@ class Outbox:
         self.owner: Any = None
         self.dirty: list[Outbox] = []
         self.marked = False
+        self.used = False
         self.bytes_max = bytes_max
         self.overflowed = False
 
@@ -108,6 +109,8 @@ class Outbox:
         self._parked.append([0, data, shard, commit])
         self._parked_bytes += len(data)
         self._bound()
+        if not self.marked:
+            self._mark()  # the hub must learn that something waits here
 
     def open(self) -> int:
         """Keep a place among the answers for one that is to come; ``fill`` it exactly once."""
@@ -116,6 +119,8 @@ class Outbox:
         entry = [slot, None, 0, 0]
         self._parked.append(entry)
         self._slots[slot] = entry
+        if not self.marked:
+            self._mark()
         return slot
 
     def fill(self, slot: int, data: bytes, commit: int = 0, shard: int = 0) -> None:
@@ -127,6 +132,8 @@ class Outbox:
         entry[2] = shard
         entry[3] = commit
         self._parked_bytes += len(data)
+        if not self.marked:
+            self._mark()  # its commit may be durable already: nobody else would say so
         self._advance()
 
     @cython.ccall
@@ -177,22 +184,35 @@ class Outbox:
         """What may be sent now."""
         return memoryview(self._out)[self._head : self._fill]
 
-    def sent(self, count: cython.Py_ssize_t) -> None:
+    @cython.ccall
+    def sent(self, count: cython.Py_ssize_t):
         """This many bytes of ``peek()`` are the kernel's; the view must have been released."""
         self._head += count
         if self._head >= self._fill:
             self._head = 0
             self._fill = 0
-            if len(self._out) > KEEP_BYTES:
-                self._out = bytearray(FIRST_BYTES)
-                self._view = self._out
         self._bound()
+
+    def shrink(self) -> bool:
+        """Give a large buffer back if it was not needed since the last call; whether there is still one to give back."""
+        if self._fill or self.used:
+            self.used = False
+            return True
+        if len(self._out) > FIRST_BYTES:
+            self._out = bytearray(FIRST_BYTES)
+            self._view = self._out
+        return False
+
+    def large(self) -> bool:
+        """Whether ``shrink`` would give something back."""
+        return len(self._out) > KEEP_BYTES
 
     def size(self) -> int:
         """Bytes unsent, ready or not."""
         return self._fill - self._head + self._parked_bytes
 
-    def ready(self) -> int:
+    @cython.ccall
+    def ready(self) -> cython.Py_ssize_t:
         """Bytes that may be sent now."""
         return self._fill - self._head
 
@@ -204,13 +224,17 @@ class Outbox:
         self._slots.clear()
         self._parked_bytes = 0
 
-    def _bound(self) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _bound(self) -> cython.int:
         self.overflowed = self.bytes_max > 0 and self._fill - self._head + self._parked_bytes > self.bytes_max
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1)
     def _mark(self) -> cython.int:
         self.marked = True
+        self.used = True
         self.dirty.append(self)
         return 0
 
