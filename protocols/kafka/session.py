@@ -20,7 +20,7 @@ from protocols.kafka import commits, configs, coordination, fetch, metadata, off
 from protocols.kafka.codec import decode
 from protocols.kafka.exchange import Exchange, Settings, Then
 from protocols.kafka.schema import apis
-from protocols.kafka.wire import API_VERSIONS, Header, frame_bytes, read_header
+from protocols.kafka.wire import API_VERSIONS, frame_bytes, read_header
 from protocols.outbox import Outbox
 from substrate.api import Account, Answer
 
@@ -76,9 +76,9 @@ def advertised() -> list[tuple[int, int, int]]:
 class KafkaSession:
     """See ``protocols.api.Session``."""
 
-    def __init__(self, port: Port, settings: Settings = Settings()) -> None:
+    def __init__(self, port: Port, settings: Settings | None = None) -> None:
         self.port = port
-        self.settings = settings
+        self.settings = settings or Settings()
         self.outbox = Outbox(0)
         self.deadline_ns = 0
         self.closing = False

@@ -295,7 +295,7 @@ class _Trim:
             self._put(refusal(answer)[0])
             return
         before = answer.committed if self.asked.offset == -1 else self.asked.offset
-        if not answer.start <= before <= answer.committed:
+        if not 0 <= before <= answer.committed:
             self._put(Code.OFFSET_OUT_OF_RANGE)
             return
         request = TrimTopic(self.topic.account, self.topic.name, self.asked.partition_index, Position(before))

@@ -1,0 +1,116 @@
+"""What of the groups survives: committed offsets, and each group's last generation. A fold of ``_thalweg/groups``.
+
+A record's key is ``account/group``, its value one JSON object with a ``kind``:
+
+* ``commit``: ``offsets`` = [topic, partition, offset, leader epoch, metadata], ..., ``at_ms``
+* ``forget``: ``partitions`` = [topic, partition], ... are gone (deleted, expired)
+* ``generation``: ``generation``, ``protocol_type``, ``occupied``, ``at_ms``
+* ``delete``: the group is gone
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from protocols.kafka.group_requests import Committed, Partition
+
+Key = tuple[str, str]
+"""Account and group id."""
+
+
+class Entry:
+    """One group. ``empty_since_ms``: when its last member left; meaningless while ``occupied``."""
+
+    __slots__ = ("empty_since_ms", "generation", "occupied", "offsets", "protocol_type")
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.protocol_type = ""
+        self.occupied = False
+        self.empty_since_ms = 0
+        self.offsets: dict[Partition, Committed] = {}
+
+
+class Ledger:
+    """State changes only by ``apply``."""
+
+    def __init__(self) -> None:
+        self.entries: dict[Key, Entry] = {}
+
+    def apply(self, event: dict[str, Any]) -> None:
+        key = event["account"], event["group"]
+        kind = event["kind"]
+        if kind == "delete":
+            self.entries.pop(key, None)
+            return
+        entry = self.entries.get(key)
+        if entry is None:
+            entry = self.entries[key] = Entry()
+        if kind == "commit":
+            for topic, partition, offset, epoch, metadata in event["offsets"]:
+                entry.offsets[topic, partition] = Committed(offset, epoch, metadata, event["at_ms"])
+        elif kind == "forget":
+            for topic, partition in event["partitions"]:
+                entry.offsets.pop((topic, partition), None)
+        elif kind == "generation":
+            entry.generation = event["generation"]
+            entry.protocol_type = event["protocol_type"]
+            entry.occupied = event["occupied"]
+            entry.empty_since_ms = event["at_ms"]
+        else:
+            raise ValueError(f"unknown kind of group record: {kind!r}")
+
+    def expired(self, key: Key, now_ms: int, retention_ms: int) -> list[Partition]:
+        """Offsets that nobody wants any more: of a group empty for that long (ClassicGroup.offsetExpirationCondition)."""
+        entry = self.entries[key]
+        if entry.occupied:
+            return []
+        since_ms = entry.empty_since_ms if entry.protocol_type else 0
+        return [
+            partition
+            for partition, committed in entry.offsets.items()
+            if max(since_ms, committed.at_ms) + retention_ms <= now_ms
+        ]
+
+    def dump(self) -> bytes:
+        """Equal states give equal bytes."""
+        groups = [
+            {
+                "account": account,
+                "group": group,
+                "generation": entry.generation,
+                "protocol_type": entry.protocol_type,
+                "occupied": entry.occupied,
+                "empty_since_ms": entry.empty_since_ms,
+                "offsets": [
+                    [topic, partition, one.offset, one.leader_epoch, one.metadata, one.at_ms]
+                    for (topic, partition), one in sorted(entry.offsets.items())
+                ],
+            }
+            for (account, group), entry in sorted(self.entries.items())
+        ]
+        return json.dumps(groups, separators=(",", ":"), sort_keys=True).encode()
+
+    def load(self, data: bytes) -> None:
+        self.entries = {}
+        for group in json.loads(data):
+            entry = self.entries[group["account"], group["group"]] = Entry()
+            entry.generation = group["generation"]
+            entry.protocol_type = group["protocol_type"]
+            entry.occupied = group["occupied"]
+            entry.empty_since_ms = group["empty_since_ms"]
+            for topic, partition, offset, epoch, metadata, at_ms in group["offsets"]:
+                entry.offsets[topic, partition] = Committed(offset, epoch, metadata, at_ms)
+
+
+def encode(event: dict[str, Any]) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode()
+
+
+def decode(value: bytes) -> dict[str, Any]:
+    """Raises: ValueError: it is no event of ours."""
+    event = json.loads(value)
+    if not isinstance(event, dict):
+        raise ValueError("a group record is a JSON object")
+    return event
