@@ -53,6 +53,8 @@ class Hub(Host):
         self.factories = factories
         self.accounts = accounts
         self.dirty: list[Outbox] = []
+        self.pressure: list[Outbox] = []
+        """Outboxes that the ``receive`` under way delivered to though much is unsent."""
         self.connections: dict[str, set[Connection]] = {name: set() for name in factories}
         self.counters: dict[str, int] = {}
         self._wrap = wrap
@@ -71,6 +73,7 @@ class Hub(Host):
         session = self.factories[protocol](self._wrap(local) if self._wrap is not None else local)
         local.session = session
         session.outbox.dirty = self.dirty
+        session.outbox.pressure = self.pressure
         return session
 
     def joined(self, protocol: str, connection: Connection) -> None:
@@ -100,6 +103,8 @@ class Hub(Host):
         self._ending = True
         self.sequencer.end()
         self._ending = False
+        while self.pressure:
+            self.pressure.pop().pressed = False
         while self.dirty:
             dirty = self.dirty[:]
             del self.dirty[:]

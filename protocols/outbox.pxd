@@ -11,6 +11,9 @@ cdef class Outbox:
     cdef public list dirty
     cdef public bint marked
     cdef public bint used
+    cdef public bint pressed
+    cdef public list pressure
+    cdef Py_ssize_t _limit
     cdef public Py_ssize_t bytes_max
     cdef public bint overflowed
     cpdef put(self, const unsigned char[::1] source, Py_ssize_t start, Py_ssize_t end)

@@ -9,6 +9,9 @@
 Parked entries are lists ``[slot, data or None, shard, commit]``. Invariant: the first parked entry is never releasable.
 The out buffer is ``_out[_head:_fill]``; the driver sends a prefix of it and says how much (``sent``).
 
+Pressure: a delivery that finds more than ``PRESSURE_BYTES`` unsent puts the outbox on ``pressure``, the hub's list: whoever
+delivered is then read more slowly for a moment (as nats-server stalls fast producers).
+
 Bounds: when unsent plus parked bytes pass ``bytes_max`` (0: no bound), ``overflowed`` is set; the session's policy
 decides what happens to a peer that reads too slowly.
 """
@@ -25,6 +28,7 @@ if cython.compiled:
 
 FIRST_BYTES = 512
 KEEP_BYTES = 4 * 1024
+PRESSURE_BYTES = 1024 * 1024
 
 
 @cython.cclass
@@ -42,6 +46,9 @@ class Outbox:
         self._parked_bytes = 0
         self.owner: Any = None
         self.dirty: list[Outbox] = []
+        self._limit = FIRST_BYTES
+        self.pressure: list[Outbox] = []
+        self.pressed = False
         self.marked = False
         self.used = False
         self.bytes_max = bytes_max
@@ -59,7 +66,7 @@ class Outbox:
             raise IndexError("slice outside its buffer")
         if not self.marked:
             self._mark()
-        if self._fill + length > len(self._out):
+        if self._fill + length > self._limit:
             self._grow(length)
         if cython.compiled:
             memcpy(cython.address(self._view[self._fill]), cython.address(source[start]), length)
@@ -75,7 +82,7 @@ class Outbox:
             return
         if not self.marked:
             self._mark()
-        if self._fill + length > len(self._out):
+        if self._fill + length > self._limit:
             self._grow(length)
         if cython.compiled:
             memcpy(cython.address(self._view[self._fill]), cython.cast(cython.p_char, data), length)
@@ -201,6 +208,7 @@ class Outbox:
         if len(self._out) > FIRST_BYTES:
             self._out = bytearray(FIRST_BYTES)
             self._view = self._out
+            self._limit = FIRST_BYTES
         return False
 
     def large(self) -> bool:
@@ -241,8 +249,14 @@ class Outbox:
     @cython.cfunc
     @cython.exceptval(-1)
     def _grow(self, need: cython.Py_ssize_t) -> cython.int:
+        """Make room for ``need`` bytes, and notice pressure."""
         used: cython.Py_ssize_t = self._fill - self._head
         capacity: cython.Py_ssize_t = len(self._out)
+        if used + need > PRESSURE_BYTES and not self.pressed:
+            self.pressed = True
+            self.pressure.append(self)
+        if self._fill + need <= capacity:
+            return 0
         if used + need <= capacity and self._head >= capacity // 2:
             if cython.compiled:
                 memmove(cython.address(self._view[0]), cython.address(self._view[self._head]), used)
@@ -255,6 +269,7 @@ class Outbox:
             bigger[:used] = memoryview(self._out)[self._head : self._fill]
             self._out = bigger
             self._view = bigger
+            self._limit = min(capacity, PRESSURE_BYTES)
         self._head = 0
         self._fill = used
         self._bound()

@@ -13,6 +13,7 @@ cdef class Connection:
     cdef bint direct
     cdef bint writable
     cdef bint paused
+    cdef bint stalled
     cdef bint lingering
     cdef bytearray rest
     cdef Py_ssize_t rest_bytes
@@ -21,4 +22,5 @@ cdef class Connection:
     cdef take(self, object data, Py_ssize_t end)
     cdef keep(self, object data, Py_ssize_t start, Py_ssize_t end)
     cdef finish(self)
+    cdef send_ready(self)
     cdef _send_direct(self)

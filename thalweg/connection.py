@@ -24,7 +24,8 @@ from protocols.api import WireError
 if cython.compiled:
     from cython.cimports.thalweg.socket import MSG_DONTWAIT, MSG_NOSIGNAL, send
 
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 4 * 1024
+TRANSPORT_BYTES = 256 * 1024
 LINGER_S = 1.0
 GIVEN_BYTES_MAX = 128 * 1024 * 1024
 
@@ -45,6 +46,7 @@ class Connection:
         self.direct = False
         self.writable = True
         self.paused = False
+        self.stalled = False
         self.lingering = False
         self.rest = None
         self.rest_bytes = 0
@@ -144,13 +146,16 @@ class Connection:
             return
         if used < end and not session.closing:
             self.keep(data, used, end)
+        if self.driver.pressure:
+            self.stall()
         if session.deadline_ns != self.due_ns:
             self.driver.plan(self)
         if session.closing or session.blocked:
             self.outbox.mark()
             if session.blocked and not self.paused:
                 self.paused = True
-                self.transport.pause_reading()
+                if not self.stalled:
+                    self.transport.pause_reading()
 
     @cython.cfunc
     def keep(self, data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t):
@@ -168,6 +173,23 @@ class Connection:
             self.given = False
         self.rest[:left] = memoryview(data)[start:end]
         self.rest_bytes = left
+
+    def stall(self) -> None:
+        """Those it delivers to read more slowly than it sends: read it again in a moment, or when they caught up."""
+        pressed = self.driver.pressure[:]
+        self.driver.pressure.clear()
+        for outbox in pressed:
+            outbox.pressed = False
+        if not self.paused and not self.stalled:
+            self.stalled = True
+            self.transport.pause_reading()
+            self.driver.stalls(self, pressed)
+
+    def unstall(self) -> None:
+        if self.stalled:
+            self.stalled = False
+            if not self.closed and not self.paused and self.transport is not None:
+                self.transport.resume_reading()
 
     def retry(self) -> None:
         """The session is unblocked: what was kept is given again."""
@@ -205,7 +227,8 @@ class Connection:
         session = self.session
         if self.paused and not session.blocked and self.writable:
             self.paused = False
-            self.transport.resume_reading()
+            if not self.stalled:
+                self.transport.resume_reading()
             self.retry()
             if self.closed:
                 return
@@ -214,7 +237,10 @@ class Connection:
         if session.closing and not self.lingering and ready == 0 and not self.outbox.parked():
             self.end()
 
-    def send_ready(self) -> None:
+    @cython.cfunc
+    def send_ready(self):
+        """To the socket while the kernel takes it. Then a small piece through the transport, only to be told when there
+        is room again: what stays in the outbox is bounded there, and copied once."""
         if self.direct and self._get_unsent() == 0:
             if cython.compiled:
                 self._send_direct()
@@ -225,9 +251,9 @@ class Connection:
                     except OSError:
                         count = 0
                 self.outbox.sent(count)
-        if self.outbox.ready() and self.writable:
+        while self.outbox.ready() and self.writable and not self.closed:
             with self.outbox.peek() as view:
-                piece = bytes(view[:PIECE_BYTES])
+                piece = bytes(view[: PIECE_BYTES if self.direct else TRANSPORT_BYTES])
             self.outbox.sent(len(piece))
             self.transport.write(piece)
 
@@ -237,7 +263,9 @@ class Connection:
         if cython.compiled:
             view = self.outbox.peek()
             source: cython.const[cython.uchar][::1] = view
-            count: cython.Py_ssize_t = send(self.fd, cython.address(source[0]), len(source), MSG_DONTWAIT | MSG_NOSIGNAL)
+            count: cython.Py_ssize_t = send(
+                self.fd, cython.address(source[0]), len(source), MSG_DONTWAIT | MSG_NOSIGNAL
+            )
             del source
             view.release()
             if count > 0:
@@ -253,8 +281,9 @@ class Connection:
         except (OSError, RuntimeError, NotImplementedError):
             self.finish()
             return
-        if self.paused:
+        if self.paused or self.stalled:
             self.paused = False
+            self.stalled = False
             self.transport.resume_reading()
         self.driver.later(LINGER_S, self.finish_later)
 

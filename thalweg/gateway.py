@@ -20,6 +20,7 @@ from typing import Any, cast
 
 from protocols.api import Executor, Port, Session
 from protocols.hub import Hub
+from protocols.outbox import PRESSURE_BYTES, Outbox
 from substrate import checkpoints
 from substrate.api import Commit, Durability, Shard
 from substrate.engine import Engine, EngineError
@@ -33,6 +34,8 @@ BUFFER_BYTES = 256 * 1024
 SHARE_BYTES = 64 * 1024
 """A part of a frame up to this waits in bytes of its own size and joins the shared buffer at the next read."""
 STOP_S = 2.0
+SHRINK_S = 2.0
+STALL_S = 0.005
 TIMER_NS_MIN = 1_000_000
 
 
@@ -47,12 +50,14 @@ class Driver(Hub):
         self._ending_soon = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
+        self._stalled: list[tuple[Connection, list[Outbox]]] = []
         self.buffer = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self.share_bytes = SHARE_BYTES
         self.limits: dict[str, int] = {}
         self._random = int.from_bytes(os.urandom(8), "big") | 1
         super().__init__(engine, MemoryEngine(), *args, **more)
+        loop.call_later(SHRINK_S, self._shrink)
 
     # turns
 
@@ -73,7 +78,24 @@ class Driver(Hub):
     def end_turn(self) -> None:
         self._ending_soon = False
         self.flush()
+        if self._stalled:
+            self._unstall(False)
         self.arm()
+
+    def stalls(self, connection: Connection, behind: list[Outbox]) -> None:
+        """This one is not read until those caught up, or STALL_S at most: a peer that reads nothing holds up nobody."""
+        self._stalled.append((connection, behind))
+        if len(self._stalled) == 1:
+            self._loop.call_later(STALL_S, self._unstall, True)
+
+    def _unstall(self, all_of_them: bool) -> None:
+        still = []
+        for connection, behind in self._stalled:
+            if all_of_them or all(outbox.ready() < PRESSURE_BYTES // 2 for outbox in behind):
+                connection.unstall()
+            else:
+                still.append((connection, behind))
+        self._stalled = still
 
     def arm(self) -> None:
         """Set the one timer to what is due next."""
@@ -92,6 +114,10 @@ class Driver(Hub):
             self.tick(self.enter())
         finally:
             self.arm()
+
+    def _shrink(self) -> None:
+        self.shrink()
+        self._loop.call_later(SHRINK_S, self._shrink)
 
     def later(self, seconds: float, act: Callable[[], object]) -> None:
         self._loop.call_later(seconds, act)
