@@ -51,7 +51,7 @@ types: $(STAMP)
 
 imports: $(STAMP)
 	@echo "imports: the contracts in pyproject.toml"
-	@$(BIN)/lint-imports > build/imports.txt 2>&1 && tail -n 2 build/imports.txt || { cat build/imports.txt; exit 1; }
+	@mkdir -p build; $(BIN)/lint-imports > build/imports.txt 2>&1 && tail -n 2 build/imports.txt || { cat build/imports.txt; exit 1; }
 
 fast: $(STAMP)
 	@echo "fast: tests that start no process"
