@@ -18,7 +18,7 @@ from thalweg.cli import parser  # noqa: E402
 from thalweg.config import keys  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FILES = ("docs/configuration.md", "docs/metrics.md")
+FILES = ("docs/configuration.md", "docs/metrics.md", "docs/errors.md")
 
 
 def keys_table() -> str:
@@ -73,7 +73,32 @@ def metrics_table() -> str:
     return "\n".join(["| metric | meaning |", "|---|---|", *rows]) + "\n"
 
 
-PARTS = {"metrics": metrics_table, "keys": keys_table, "variables": variables_table, "flags": flags_table}
+def errors_table() -> str:
+    """The substrate's closed set of errors, each in four protocols' words."""
+    from protocols.kafka import errors as kafka
+    from protocols.mqtt import errors as mqtt
+    from protocols.nats import errors as nats
+    from protocols.resp import errors as resp
+    from substrate.api import ErrorCode
+
+    reasons = {value: name for name, value in vars(mqtt).items() if name.isupper() and isinstance(value, int)}
+    lines = ["| error | Kafka | JetStream | MQTT 5 | Redis |", "|---|---|---|---|---|"]
+    for code in ErrorCode:
+        mapped, answer, reason = kafka.code_of(code), nats.STREAM_ERRORS[code], mqtt.REASONS[code]
+        lines.append(
+            f"| {code.name}: {code.value} | {mapped.name} ({mapped.value}) | {answer.err_code} {answer.description} "
+            f"| 0x{reason:02X} {reasons[reason]} | `{resp.STREAM_ERRORS[code]}` |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+PARTS = {
+    "errors": errors_table,
+    "metrics": metrics_table,
+    "keys": keys_table,
+    "variables": variables_table,
+    "flags": flags_table,
+}
 
 
 def rendered(text: str) -> str:
