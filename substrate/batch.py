@@ -36,6 +36,8 @@ COMPRESSION = 0x07
 LOG_APPEND_TIME = 0x08
 TRANSACTIONAL = 0x10
 CONTROL = 0x20
+INFLATED_BYTES_MAX = 64 * 1024 * 1024
+"""Of the records of one compressed batch."""
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _BASE = struct.Struct(">q")
 _EPOCH = struct.Struct(">i")
@@ -347,6 +349,8 @@ class _Reader:
                 raise BatchError("records", "a number is cut short or too long")
             byte = self.view[self.at]
             self.at += 1
+            if shift == 63 and byte > 1:
+                raise BatchError("records", "a number has more than 64 bits")
             if cython.compiled:
                 found |= cython.cast(cython.ulonglong, byte & 127) << shift
             else:
@@ -362,7 +366,7 @@ class _Reader:
         length: cython.longlong = self.varint()
         if length == -1:
             return None
-        if length < 0 or self.at + length > self.end:
+        if length < 0 or length > self.end - self.at:
             raise BatchError("records", f"{length} bytes do not fit")
         start: cython.Py_ssize_t = self.at
         self.at += length
@@ -391,14 +395,20 @@ def decode(batch: object, address: bytes, start: int = 0) -> list:
     index: cython.Py_ssize_t
     base: cython.longlong = found.base_offset
     base_timestamp: cython.longlong = found.base_timestamp
+    previous: cython.longlong = -1
+    last_delta: cython.longlong = found.last_offset_delta
     for index in range(found.count):
         length: cython.longlong = reader.varint()
-        end: cython.longlong = reader.at + length
-        if length < 6 or end > reader.end:
+        if length < 6 or length > reader.end - reader.at:
             raise BatchError("records", f"a record of {length} bytes does not fit")
+        end: cython.longlong = reader.at + length
         reader.at += 1
-        timestamp: cython.longlong = base_timestamp + reader.varint()
-        position: cython.longlong = base + reader.varint()
+        timestamp: cython.longlong = _plus(base_timestamp, reader.varint())
+        delta: cython.longlong = reader.varint()
+        if not previous < delta <= last_delta:
+            raise BatchError("records", f"offset delta {delta} after {previous}, the last is {last_delta}")
+        previous = delta
+        position: cython.longlong = _plus(base, delta)
         if position < start:
             reader.at = end
             continue
@@ -426,38 +436,64 @@ def decode(batch: object, address: bytes, start: int = 0) -> list:
     return records
 
 
+@cython.cfunc
+@cython.exceptval(-1, check=True)
+def _plus(base: cython.longlong, delta: cython.longlong) -> cython.longlong:
+    """Raises: BatchError where the sum leaves 64 bits."""
+    if (delta > 0 and base > 0x7FFFFFFFFFFFFFFF - delta) or (delta < 0 and base < -0x7FFFFFFFFFFFFFFF - 1 - delta):
+        raise BatchError("records", f"{base} and {delta} pass 64 bits")
+    return base + delta
+
+
 def _decompress(data: object, codec: int) -> object:
+    """Raises: BatchError: broken, unknown, or more than ``INFLATED_BYTES_MAX`` (a bomb costs no more memory than that)."""
     import cramjam  # only for foreign batches that somebody here wants decoded
 
+    if codec not in (1, 2, 3, 4):
+        raise BatchError("records", f"compression {codec} is unknown")
     try:
-        if codec == 1:
-            return cramjam.gzip.decompress(data)
         if codec == 2:
             return _unsnappy(bytes(data))
-        if codec == 3:
-            return cramjam.lz4.decompress(data)
-        if codec == 4:
-            return cramjam.zstd.decompress(data)
+        into = (cramjam.gzip, None, cramjam.lz4, cramjam.zstd)[codec - 1].decompress_into
+        size = min(max(64 * 1024, 8 * len(data)), INFLATED_BYTES_MAX)
+        while True:
+            out = bytearray(size)
+            try:
+                return memoryview(out)[: into(data, out)]
+            except cramjam.DecompressionError as error:
+                if "whole buffer" not in str(error):
+                    raise
+                if size == INFLATED_BYTES_MAX:
+                    raise BatchError("records", f"inflates beyond {INFLATED_BYTES_MAX} bytes") from None
+            size = min(8 * size, INFLATED_BYTES_MAX)
     except cramjam.DecompressionError as error:
         raise BatchError("records", f"compression {codec}: {error}") from None
-    raise BatchError("records", f"compression {codec} is unknown")
 
 
 def _unsnappy(data: bytes) -> bytes:
     """Snappy as Kafka clients write it: xerial's blocks, or raw."""
-    import cramjam
-
     if data[:8] != b"\x82SNAPPY\x00":
-        return bytes(cramjam.snappy.decompress_raw(data))
+        return _unsnappy_block(data, INFLATED_BYTES_MAX)
     at = 16
+    room = INFLATED_BYTES_MAX
     parts = []
     while at < len(data):
-        if at + 4 > len(data):
+        size = _U32.unpack_from(data, at)[0] if at + 4 <= len(data) else len(data)
+        if at + 4 + size > len(data):
             raise BatchError("records", "a snappy block is cut short")
-        size = _U32.unpack_from(data, at)[0]
-        parts.append(bytes(cramjam.snappy.decompress_raw(data[at + 4 : at + 4 + size])))
+        parts.append(_unsnappy_block(data[at + 4 : at + 4 + size], room))
+        room -= len(parts[-1])
         at += 4 + size
     return b"".join(parts)
+
+
+def _unsnappy_block(data: bytes, room: int) -> bytes:
+    import cramjam
+
+    size = cramjam.snappy.decompress_raw_len(data)
+    if size > room:
+        raise BatchError("records", f"inflates beyond {INFLATED_BYTES_MAX} bytes")
+    return bytes(cramjam.snappy.decompress_raw(data))
 
 
 def compiled() -> bool:
