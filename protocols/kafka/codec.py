@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from protocols.api import WireError
-from protocols.kafka.schema import Field, apis
+from protocols.kafka.schema import APIS, Field
 
 ELEMENTS_MAX = 200_000
 
@@ -59,48 +58,79 @@ def write_unsigned(number: int) -> bytes:
     return bytes(out)
 
 
-def decode(kind: str, key: int, version: int, data: memoryview, offset: int) -> tuple[Any, int]:
-    """The message of ``data[offset:]`` and the offset behind it. ``kind`` is ``request`` or ``response``.
+class Codecs:
+    """Makes each codec and each class once. One instance serves all sessions of a listener."""
 
-    Raises:
-        WireError: the bytes are no such message.
-    """
-    try:
-        message, end = decoder(kind, key, version)(data, offset)
-    except (IndexError, struct.error, UnicodeDecodeError) as error:
-        raise WireError(f"{apis()[key].name} {kind} v{version}: {error}") from error
-    if end > len(data):
-        raise WireError(f"{apis()[key].name} {kind} v{version}: {end - len(data)} bytes missing")
-    return message, end
+    def __init__(self) -> None:
+        self._structures: dict[tuple[str, ...], Any] = {}
+        self._decoders: dict[tuple[str, int, int], Decoder] = {}
+        self._encoders: dict[tuple[str, int, int], Encoder] = {}
+
+    def decode(self, kind: str, key: int, version: int, data: memoryview, offset: int) -> tuple[Any, int]:
+        """The message of ``data[offset:]`` and the offset behind it. ``kind`` is ``request`` or ``response``.
+
+        Raises:
+            WireError: the bytes are no such message.
+        """
+        found = self._decoders.get((kind, key, version))
+        if found is None:
+            found = self._decoders[kind, key, version] = _decoder(self, kind, key, version)
+        try:
+            message, end = found(data, offset)
+        except (IndexError, struct.error, UnicodeDecodeError) as error:
+            raise WireError(f"{APIS[key].name} {kind} v{version}: {error}") from error
+        if end > len(data):
+            raise WireError(f"{APIS[key].name} {kind} v{version}: {end - len(data)} bytes missing")
+        return message, end
+
+    def encode(self, kind: str, key: int, version: int, message: Any) -> list[Any]:
+        """The message as parts to be joined (``records`` are given through, not copied)."""
+        found = self._encoders.get((kind, key, version))
+        if found is None:
+            found = self._encoders[kind, key, version] = _encoder(self, kind, key, version)
+        parts: list[Any] = []
+        found(message, parts.append)
+        return parts
+
+    def structure(self, kind: str, key: int, *path: str) -> Any:
+        """The class of a message (``structure("response", 3)``) or of a structure in it (``..., "topics", "partitions"``)."""
+        name = (kind, str(key), *path)
+        found = self._structures.get(name)
+        if found is None:
+            found = self._structures[name] = _structure(kind, key, path)
+        return found
 
 
-def encode(kind: str, key: int, version: int, message: Any) -> list[Any]:
-    """The message as parts to be joined (``records`` are given through, not copied)."""
-    parts: list[Any] = []
-    encoder(kind, key, version)(message, parts.append)
-    return parts
-
-
-@cache
-def structure(kind: str, key: int, *path: str) -> Any:
-    """The class of a message (``structure("response", 3)``) or of a structure in it (``..., "topics", "partitions"``)."""
+def _structure(kind: str, key: int, path: tuple[str, ...]) -> Any:
     fields = _fields(kind, key, path)
-    name = "".join(word.title().replace("_", "") for word in (apis()[key].name, kind, *path))
-    names = [field.name for field in fields]
+    words = (APIS[key].name, kind, *path)
+    title = "".join(word[0].upper() + word[1:] for word in "_".join(words).split("_"))
+    names = tuple(field.name for field in fields)
     scope: dict[str, Any] = {f"d_{field.name}": field.default for field in fields}
-    source = [f"class {name}:", f" __slots__ = {tuple(names)!r}"]
+    source = [f"class {title}(Structure):", f" __slots__ = {names!r}"]
     source.append(f" def __init__(self{''.join(f', {name}=d_{name}' for name in names)}):")
     source.extend(f"  self.{name} = {name}" for name in names)
     source.append("  pass")
-    source.append(f" def __eq__(self, other): return self.__class__ is other.__class__ and all(getattr(self, n) == getattr(other, n) for n in {tuple(names)!r})")
-    source.append(" __hash__ = None")
-    source.append(f" def __repr__(self): return {name!r} + '(' + ', '.join(f'{{n}}={{getattr(self, n)!r}}' for n in {tuple(names)!r}) + ')'")
+    scope["Structure"] = Structure
     exec("\n".join(source), scope)
-    return scope[name]
+    return scope[title]
+
+
+class Structure:
+    """What every message and every structure in one is: fields by name."""
+
+    __slots__: tuple[str, ...] = ()
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
 
 
 def _fields(kind: str, key: int, path: tuple[str, ...]) -> tuple[Field, ...]:
-    fields: tuple[Field, ...] = getattr(apis()[key], kind)
+    fields: tuple[Field, ...] = getattr(APIS[key], kind)
     for word in path:
         fields = next(field.fields for field in fields if field.name == word)
     return fields
@@ -109,11 +139,12 @@ def _fields(kind: str, key: int, path: tuple[str, ...]) -> tuple[Field, ...]:
 class Source:
     """The text of one generated function, with what it refers to."""
 
-    def __init__(self, kind: str, key: int, version: int) -> None:
+    def __init__(self, codecs: Codecs, kind: str, key: int, version: int) -> None:
+        self.codecs = codecs
         self.kind = kind
         self.key = key
         self.version = version
-        self.flexible = apis()[key].flexible(version)
+        self.flexible = APIS[key].flexible(version)
         self.lines: list[str] = []
         self.scope: dict[str, Any] = {}
         self.variables = 0
@@ -131,15 +162,14 @@ class Source:
         self.lines.append(" " * depth + text)
 
     def compiled(self, head: str) -> Any:
-        name = f"<{apis()[self.key].name} {self.kind} v{self.version}>"
+        name = f"<{APIS[self.key].name} {self.kind} v{self.version}>"
         exec(compile("\n".join([head, *self.lines]), name, "exec"), self.scope)
         return self.scope["generated"]
 
 
-@cache
-def decoder(kind: str, key: int, version: int) -> Decoder:
-    """``decode(data, offset) -> message, end``; see ``decode`` for what it may raise."""
-    source = Source(kind, key, version)
+def _decoder(codecs: Codecs, kind: str, key: int, version: int) -> Decoder:
+    """``decode(data, offset) -> message, end``; see ``Codecs.decode`` for what it may raise."""
+    source = Source(codecs, kind, key, version)
     source.scope.update(read_unsigned=read_unsigned, WireError=WireError, unpack_from=struct.unpack_from)
     source.scope["i2"] = struct.Struct(">h").unpack_from
     source.scope["i4"] = struct.Struct(">i").unpack_from
@@ -178,7 +208,7 @@ def _decode_structure(source: Source, path: tuple[str, ...], depth: int) -> str:
     flush()
     if source.flexible:
         _decode_tags(source, tagged, path, depth)
-    return f"{source.refer(structure(source.kind, source.key, *path))}({', '.join(arguments)})"
+    return f"{source.refer(source.codecs.structure(source.kind, source.key, *path))}({', '.join(arguments)})"
 
 
 def _decode_tags(source: Source, tagged: list[tuple[Field, str]], path: tuple[str, ...], depth: int) -> None:
@@ -246,10 +276,9 @@ def _decode_field(source: Source, field: Field, array: bool, name: str, path: tu
         source.line(depth, f"{name} = {made.format(f'b[p:p + {length}]')}; p += {length}")
 
 
-@cache
-def encoder(kind: str, key: int, version: int) -> Encoder:
+def _encoder(codecs: Codecs, kind: str, key: int, version: int) -> Encoder:
     """``encode(message, append)``: ``append`` is called with each part in order."""
-    source = Source(kind, key, version)
+    source = Source(codecs, kind, key, version)
     source.scope.update(write_unsigned=write_unsigned, pack=struct.pack, total=total)
     source.scope["i2"] = struct.Struct(">h").pack
     source.scope["i4"] = struct.Struct(">i").pack

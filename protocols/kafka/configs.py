@@ -104,7 +104,7 @@ def _config(exchange: Exchange, message: Any, config: Config, value: str, source
 def _of_broker(exchange: Exchange, message: Any) -> list[Any]:
     settings = exchange.settings
     told = (
-        ("auto.create.topics.enable", BOOLEAN, str(settings.auto_create).lower()),
+        ("auto.create.topics.enable", BOOLEAN, str(settings.auto_create_topics).lower()),
         ("broker.id", INT, str(settings.node_id)),
         ("connections.max.idle.ms", LONG, str(settings.idle_ms)),
         ("default.replication.factor", INT, "1"),
@@ -112,7 +112,7 @@ def _of_broker(exchange: Exchange, message: Any) -> list[Any]:
         ("log.retention.ms", LONG, str(settings.topic_retention_ms)),
         ("message.max.bytes", INT, str(settings.max_message_bytes)),
         ("num.partitions", INT, str(settings.partitions)),
-        ("socket.request.max.bytes", INT, str(settings.frame_bytes_max)),
+        ("socket.request.max.bytes", INT, str(settings.request_bytes_max)),
     )
     return [_config(exchange, message, Config(name, kind, ""), value, OF_BROKER) for name, kind, value in told]
 

@@ -53,7 +53,7 @@ def find_coordinator(exchange: Exchange, message: Any) -> None:
         code, text = Code.INVALID_REQUEST, f"key type {message.key_type} is not supported"
     where: dict[str, Any] = {"node_id": -1, "host": "", "port": -1}
     if code is Code.NONE:
-        where = {"node_id": settings.node_id, "host": settings.advertised_host, "port": settings.advertised_port}
+        where = {"node_id": settings.node_id, "host": settings.host, "port": settings.port}
     if exchange.version < 4:
         exchange.reply(exchange.make(error_code=code, error_message=text, **where))
         return
@@ -100,6 +100,7 @@ def join_group(exchange: Exchange, message: Any) -> None:
         message.protocol_type,
         tuple((protocol.name, protocol.metadata) for protocol in message.protocols),
         must_know_id=exchange.version >= 4,
+        initial_delay_ms=exchange.settings.group_initial_rebalance_ms,
         may_skip=exchange.version >= 9,
     )
     exchange.call("groups", request, answered)

@@ -8,10 +8,10 @@ place among the answers is kept (``park``) as soon as the handler returned witho
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from protocols.kafka.codec import structure
+from protocols.kafka.codec import Codecs
 from protocols.kafka.wire import Header, response
 from substrate.api import Account, Answer
 
@@ -27,30 +27,37 @@ Then = Callable[[Answer], None]
 class Settings:
     """What a Kafka listener may be told. The process fills in where it is reached."""
 
-    advertised_host: str = "127.0.0.1"
-    advertised_port: int = 9092
+    host: str = "127.0.0.1"
+    port: int = 9092
     node_id: int = 0
     cluster_id: str = "thalweg-AAAAAAAAAAAAAA"
     rack: str | None = None
-    auto_create: bool = True
+    auto_create_topics: bool = True
     partitions: int = 1
     """Of a topic that is created without saying how many."""
     partitions_max: int = 10_000
     topic_retention_ms: int = 7 * DAY_MS
     """Of a topic that is created without ``retention.ms``."""
     max_message_bytes: int = 1_048_588
-    frame_bytes_max: int = 100 * 1024 * 1024
-    request_bytes_max: int = 4 * 1024 * 1024
+    durability: str = "sync"
+    """Of a topic that is created without ``thalweg.durability``."""
+    interval_ms: int = 1000
+    group_initial_rebalance_ms: int = 0
+    """group.initial.rebalance.delay.ms: 3000 in Kafka's code, 0 in the server.properties it ships."""
+    request_bytes_max: int = 100 * 1024 * 1024
+    other_bytes_max: int = 4 * 1024 * 1024
     """Of every request but Produce."""
     fetch_bytes_max: int = 1024 * 1024
     """Of one Fetch response, but for a larger first batch."""
     fetch_wait_ms_max: int = 60_000
     requests_in_flight_max: int = 1000
-    unsent_bytes_max: int = 2 * 1024 * 1024
-    """A peer that leaves more than this unread is not read from until it reads."""
+    unsent_bytes_max: int = 4 * 1024 * 1024
+    """A peer that leaves more than this unread, or has asked for more by fetches that wait, is not read from for a while."""
     idle_ms: int = 600_000
     frame_wait_ms: int = 60_000
     """How long a peer may be silent within a frame."""
+    codecs: Codecs = field(default_factory=Codecs, compare=False, repr=False)
+    """Made on first use, shared by the listener's sessions."""
 
 
 class Exchange:
@@ -83,7 +90,7 @@ class Exchange:
 
     def make(self, *path: str, **fields: Any) -> Any:
         """A structure of this API's response: ``make("topics", name=...)``; without a path the response itself."""
-        return structure("response", self.api_key, *path)(**fields)
+        return self.session.settings.codecs.structure("response", self.api_key, *path)(**fields)
 
     def ask(self, then: Then) -> int:
         """A token for the port: its answer goes to ``then``, unless the connection is gone by then."""
@@ -95,11 +102,11 @@ class Exchange:
 
     def reply(self, message: Any, commits: dict[int, int] | None = None) -> None:
         """Answer, once. It leaves when every commit of ``commits`` (by shard) is durable."""
-        self._put(response(self.api_key, self.version, self.correlation_id, message), commits)
+        self._put(response(self.settings.codecs, self.api_key, self.version, self.correlation_id, message), commits)
 
     def reply_as(self, version: int, message: Any) -> None:
         """Answer in another version's form (ApiVersions to a client from the future, KIP-511)."""
-        self._put(response(self.api_key, version, self.correlation_id, message), None)
+        self._put(response(self.settings.codecs, self.api_key, version, self.correlation_id, message), None)
 
     def silent(self) -> None:
         """No answer goes out (Produce with acks=0)."""
@@ -123,7 +130,6 @@ class Exchange:
             outbox.fill(slot, b"", commit, shard)
         shard, commit = waits[-1]
         outbox.fill(self.slots[-1], data, commit, shard)
-        self.session.answer_left()
 
     def park(self) -> None:
         """The handler returned without an answer: keep its place."""

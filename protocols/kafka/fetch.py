@@ -159,6 +159,7 @@ class _Fetch:
         if self.size >= self.min_bytes or failed or wait_ms <= 0:
             self.finish()
         elif not self._alarm:
+            self.exchange.session.owed_bytes += self.bytes_max
             self._alarm = self.exchange.session.alarm(self.exchange.now_ns + wait_ms * 1_000_000, self.finish)
             port = self.exchange.port
             for stream in {part.stream for part in self.parts}:
@@ -188,6 +189,7 @@ class _Fetch:
         self._handles.clear()
         if self._alarm:
             self.exchange.session.disarm(self._alarm)
+            self.exchange.session.owed_bytes -= self.bytes_max
         exchange = self.exchange
         responses: list[Any] = []
         for part in self.parts:

@@ -27,6 +27,8 @@ class Join:
     protocols: tuple[tuple[str, bytes], ...]
     must_know_id: bool = False
     """A new member first gets its id and comes again with it (JoinGroup 4, KIP-394)."""
+    initial_delay_ms: int = 0
+    """How long an empty group waits for more members after this one."""
     may_skip: bool = False
     """It understands ``skip_assignment`` (JoinGroup 9, KIP-814)."""
 

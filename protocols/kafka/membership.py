@@ -9,7 +9,7 @@ States (ClassicGroupState.java, behaviour)::
 
 * A member that waits for a join or a sync is alive as long as its connection is; any other must be heard of within its
   session timeout.
-* The first join of an empty group waits ``initial_delay_ms`` for others, again while others come, up to the largest
+* The first join of an empty group waits its ``initial_delay_ms`` for others, again while others come, up to the largest
   rebalance timeout. Later rebalances wait for every known member, at most the largest rebalance timeout; dynamic members
   that did not come are removed, static ones (KIP-345) stay.
 * A member that never syncs is removed after the rebalance timeout.
@@ -32,8 +32,6 @@ MS = 1_000_000
 class GroupSettings:
     """Kafka's group.* and offsets.* settings."""
 
-    initial_delay_ms: int = 0
-    """group.initial.rebalance.delay.ms: 3000 in Kafka's code, 0 in the server.properties it ships."""
     session_timeout_ms_min: int = 6_000
     session_timeout_ms_max: int = 1_800_000
     members_max: int = 10_000
@@ -112,6 +110,7 @@ class ClassicGroup:
         self._pending: dict[str, int] = {}  # member ids given out, not come back yet -> until when
         self._unsynced: set[str] = set()
         self._rebalance_ns = 0  # end of the wait in PREPARING
+        self._delay_ns = 0  # of the initial wait
         self._initial_left_ns = 0  # how much longer an initial wait may become
         self._initial = False
         self._newcomer = False
@@ -206,13 +205,13 @@ class ClassicGroup:
         if not self.leader:
             self.leader = member_id
         self._newcomer = True
-        return self._park_join(member, token, session)
+        return self._park_join(member, token, session, request.initial_delay_ms)
 
-    def _park_join(self, member: Member, token: int, session: object) -> Joined | None:
+    def _park_join(self, member: Member, token: int, session: object, delay_ms: int = 0) -> Joined | None:
         member.join_token = token
         member.session = session
         if self.state is not State.PREPARING:
-            self._prepare()
+            self._prepare(delay_ms)
         self._maybe_complete()
         return None
 
@@ -225,8 +224,8 @@ class ClassicGroup:
 
     # rebalance
 
-    def _prepare(self) -> None:
-        """Everybody has to join again."""
+    def _prepare(self, delay_ms: int = 0) -> None:
+        """Everybody has to join again. ``delay_ms``: how long an empty group waits for others."""
         now_ns, was_empty = self._host.now_ns, self.state is State.EMPTY
         if self.state is State.COMPLETING:
             for member in self.members.values():
@@ -235,12 +234,12 @@ class ClassicGroup:
         self.state = State.PREPARING
         self._unsynced.clear()
         longest_ns = self._longest_ns()
-        self._initial = was_empty and self._settings.initial_delay_ms > 0
+        self._initial = was_empty and delay_ms > 0
         if self._initial:
-            delay_ns = min(self._settings.initial_delay_ms * MS, longest_ns)
-            self._initial_left_ns = longest_ns - delay_ns
+            self._delay_ns = min(delay_ms * MS, longest_ns)
+            self._initial_left_ns = longest_ns - self._delay_ns
             self._newcomer = False
-            self._rebalance_ns = now_ns + delay_ns
+            self._rebalance_ns = now_ns + self._delay_ns
         else:
             self._rebalance_ns = now_ns + longest_ns
 
@@ -439,7 +438,7 @@ class ClassicGroup:
             self._prepare()
         if self.state is State.PREPARING and self._rebalance_ns <= now_ns:
             if self._initial and self._newcomer and self._initial_left_ns > 0:
-                more_ns = min(self._settings.initial_delay_ms * MS, self._initial_left_ns)
+                more_ns = min(self._delay_ns, self._initial_left_ns)
                 self._initial_left_ns -= more_ns
                 self._newcomer = False
                 self._rebalance_ns = now_ns + more_ns

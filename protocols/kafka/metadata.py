@@ -3,7 +3,7 @@
 * ApiVersions tells what ``session.HANDLERS`` answers, nothing else. A version above ours gets a version 0 body with
   UNSUPPORTED_VERSION and the list (KIP-511); a client software name or version that is none gets INVALID_REQUEST. No
   features are told: clients keep the protocols they have without them.
-* Metadata creates a topic that is not there if the request (from version 4 on) and the setting ``auto_create`` allow it.
+* Metadata creates a topic that is not there if the request (from version 4 on) and the setting ``auto_create_topics`` allow it.
   One broker leads everything. Topic ids from version 10 on; by id from version 12 on.
 * Deviations: ``leader_epoch`` is told as -1 (not known), so clients do not validate offsets by epoch; isr and replicas
   are this one broker.
@@ -16,7 +16,6 @@ import re
 from typing import Any
 
 from protocols.api import WireError
-from protocols.kafka.codec import decode, structure
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.mapping import address_of, is_reserved, name_of
@@ -38,19 +37,17 @@ def api_versions(exchange: Exchange, frame: memoryview, header: Header, advertis
     """Answered before anything is known of the client, whatever version it asks in."""
 
     def listed(api_keys: list[tuple[int, int, int]], code: Code) -> Any:
-        return structure("response", API_VERSIONS)(
-            error_code=code,
-            api_keys=[
-                structure("response", API_VERSIONS, "api_keys")(key, first, last) for key, first, last in api_keys
-            ],
-        )
+        ranges = [
+            exchange.make("api_keys", api_key=key, min_version=first, max_version=last) for key, first, last in api_keys
+        ]
+        return exchange.make(error_code=code, api_keys=ranges)
 
     if header.body < 0:
         if header.api_version < 0:
             raise WireError(f"ApiVersions version {header.api_version}")
         exchange.reply_as(0, listed(advertised, Code.UNSUPPORTED_VERSION))
         return
-    message, _ = decode("request", API_VERSIONS, header.api_version, frame, header.body)
+    message, _ = exchange.settings.codecs.decode("request", API_VERSIONS, header.api_version, frame, header.body)
     if header.api_version >= NAMED_FROM:
         for text in (message.client_software_name, message.client_software_version):
             if _SOFTWARE.fullmatch(text) is None:
@@ -112,7 +109,7 @@ class _Metadata:
             self.found.append(self._refused(wanted.name, Code.UNKNOWN_TOPIC_OR_PARTITION))
 
     def _may_create(self) -> bool:
-        return bool(self.exchange.settings.auto_create and (self.exchange.version < 4 or self.message.allow_auto_topic_creation))
+        return bool(self.exchange.settings.auto_create_topics and (self.exchange.version < 4 or self.message.allow_auto_topic_creation))
 
     def _create(self, name: str, address: Address) -> None:
         at = len(self.found)
@@ -185,8 +182,8 @@ def _broker(exchange: Exchange, id_field: str, path: tuple[str, ...]) -> Any:
     return exchange.make(
         *path,
         **{id_field: settings.node_id},
-        host=settings.advertised_host,
-        port=settings.advertised_port,
+        host=settings.host,
+        port=settings.port,
         rack=settings.rack,
     )
 

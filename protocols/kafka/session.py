@@ -17,9 +17,8 @@ from typing import Any
 
 from protocols.api import Port, WireError
 from protocols.kafka import commits, configs, coordination, fetch, metadata, offsets, produce, producers, topics
-from protocols.kafka.codec import decode
 from protocols.kafka.exchange import Exchange, Settings, Then
-from protocols.kafka.schema import apis
+from protocols.kafka.schema import APIS
 from protocols.kafka.wire import API_VERSIONS, frame_bytes, read_header
 from protocols.outbox import Outbox
 from substrate.api import Account, Answer
@@ -68,7 +67,7 @@ def advertised() -> list[tuple[int, int, int]]:
     """
     found = []
     for key in sorted((*HANDLERS, API_VERSIONS)):
-        api = apis()[key]
+        api = APIS[key]
         found.append((key, 0 if key == 0 else api.first, api.last))
     return found
 
@@ -79,15 +78,17 @@ class KafkaSession:
     def __init__(self, port: Port, settings: Settings | None = None) -> None:
         self.port = port
         self.settings = settings or Settings()
-        self.outbox = Outbox(0)
+        self.outbox = Outbox()
         self.deadline_ns = 0
         self.closing = False
-        self.blocked = False
         self.wants_bytes = 0
         self.now_ns = 0
         self.account: Account | None = None
         self.peer = ("", 0)
         self.in_flight = 0
+        self.owed_bytes = 0
+        """What fetches that wait may yet put into the outbox."""
+        self._stopped = False
         self._next_token = 1
         self._expected: dict[int, Then] = {}
         self._alarms: dict[int, tuple[int, Callable[[], None]]] = {}
@@ -106,15 +107,16 @@ class KafkaSession:
 
     def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
         self.now_ns = self._heard_ns = now_ns
-        self.blocked = False
+        self._stopped = False
         self.wants_bytes = 0
         self._within_frame = False
+        settings = self.settings
         view = memoryview(data)
         while not self.closing:
             if self._must_wait():
-                self.blocked = True
+                self._stopped = True
                 break
-            size = frame_bytes(data, start, end, self.settings.frame_bytes_max, self.settings.request_bytes_max)
+            size = frame_bytes(data, start, end, settings.request_bytes_max, settings.other_bytes_max)
             if size == 0 or start + size > end:
                 self._within_frame = start < end
                 self.wants_bytes = size
@@ -124,10 +126,16 @@ class KafkaSession:
         self._set_deadline()
         return end if self.closing else start
 
+    @property
+    def blocked(self) -> bool:
+        """Reading stopped, and what stopped it still holds."""
+        return self._stopped and self._must_wait()
+
     def _must_wait(self) -> bool:
-        return (
-            self.in_flight >= self.settings.requests_in_flight_max or self.outbox.size() > self.settings.unsent_bytes_max
-        )
+        settings = self.settings
+        if self.in_flight >= settings.requests_in_flight_max:
+            return True
+        return self.outbox.size() + self.owed_bytes > settings.unsent_bytes_max
 
     def _handle(self, frame: memoryview) -> None:
         header = read_header(frame)
@@ -139,8 +147,8 @@ class KafkaSession:
             return
         handler = HANDLERS.get(header.api_key)
         if handler is None or header.body < 0:
-            raise WireError(f"{apis()[header.api_key].name} version {header.api_version} is not spoken")
-        message, _ = decode("request", header.api_key, header.api_version, frame, header.body)
+            raise WireError(f"{APIS[header.api_key].name} version {header.api_version} is not spoken")
+        message, _ = self.settings.codecs.decode("request", header.api_key, header.api_version, frame, header.body)
         handler(exchange, message)
         if not exchange.done and not self.closing:
             exchange.park()
@@ -211,9 +219,6 @@ class KafkaSession:
 
     def disarm(self, alarm: int) -> None:
         self._alarms.pop(alarm, None)
-
-    def answer_left(self) -> None:
-        """A parked request was answered."""
 
     def abandon(self, reason: str) -> None:
         """Close the connection once what was answered before has left."""

@@ -105,7 +105,12 @@ CONFIGS: MappingProxyType[str, Config] = MappingProxyType({config.name: config f
 
 def stream_config(settings: Settings) -> StreamConfig:
     """Of a topic created without any configuration."""
-    return StreamConfig(retention_ms=settings.topic_retention_ms, record_bytes_max=settings.max_message_bytes)
+    return StreamConfig(
+        durability=Durability(settings.durability),
+        retention_ms=settings.topic_retention_ms,
+        record_bytes_max=settings.max_message_bytes,
+        interval_ms=settings.interval_ms,
+    )
 
 
 def changed(config: StreamConfig, name: str, value: str | None, settings: Settings) -> StreamConfig:

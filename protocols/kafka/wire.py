@@ -5,7 +5,7 @@ Types"). Request header v1 is ``api_key int16, api_version int16, correlation_id
 for flexible versions, adds tagged fields and keeps the client id's old form. Response header v0 is the correlation id, v1
 adds tagged fields; ApiVersions answers with v0 always, so that a client can read it whatever it speaks (KIP-511).
 
-Limits: a Produce frame has ``frame_bytes_max`` at most (Kafka's socket.request.max.bytes), any other ``request_bytes_max``;
+Limits: a Produce frame has ``request_bytes_max`` at most (Kafka's socket.request.max.bytes), any other ``other_bytes_max``;
 a longer or negative length closes the connection before anything of that size is read.
 """
 
@@ -15,8 +15,8 @@ import struct
 from typing import Any, NamedTuple
 
 from protocols.api import WireError
-from protocols.kafka.codec import encode, read_unsigned
-from protocols.kafka.schema import apis
+from protocols.kafka.codec import Codecs, read_unsigned
+from protocols.kafka.schema import APIS
 
 PRODUCE = 0
 API_VERSIONS = 18
@@ -38,7 +38,7 @@ class Header(NamedTuple):
     body: int
 
 
-def frame_bytes(data: bytearray | memoryview, start: int, end: int, frame_bytes_max: int, request_bytes_max: int) -> int:
+def frame_bytes(data: bytearray | memoryview, start: int, end: int, request_bytes_max: int, other_bytes_max: int) -> int:
     """How many bytes the frame at ``start`` takes, its length included; 0: not known yet.
 
     Raises:
@@ -47,13 +47,13 @@ def frame_bytes(data: bytearray | memoryview, start: int, end: int, frame_bytes_
     if end - start < 4:
         return 0
     (length,) = LENGTH.unpack_from(data, start)
-    if length < HEADER_BYTES_MIN or length > frame_bytes_max:
-        raise WireError(f"frame of {length} bytes, limit {frame_bytes_max}")
-    if length > request_bytes_max:
+    if length < HEADER_BYTES_MIN or length > request_bytes_max:
+        raise WireError(f"frame of {length} bytes, limit {request_bytes_max}")
+    if length > other_bytes_max:
         if end - start < 6:
             return 0
         if KEY.unpack_from(data, start + 4)[0] != PRODUCE:
-            raise WireError(f"frame of {length} bytes, limit {request_bytes_max}")
+            raise WireError(f"frame of {length} bytes, limit {other_bytes_max}")
     return 4 + int(length)
 
 
@@ -65,7 +65,7 @@ def read_header(frame: memoryview) -> Header:
     """
     try:
         key, version, correlation_id, length = HEADER.unpack_from(frame)
-        api = apis().get(key)
+        api = APIS.get(key)
         if api is None:
             raise WireError(f"unknown api key {key}")
         if not api.first <= version <= api.last:
@@ -93,9 +93,9 @@ def _skip_tags(frame: memoryview, offset: int) -> int:
     return offset
 
 
-def response(key: int, version: int, correlation_id: int, message: Any) -> bytes:
+def response(codecs: Codecs, key: int, version: int, correlation_id: int, message: Any) -> bytes:
     """One whole response frame."""
-    parts = encode("response", key, version, message)
-    head = b"\0" if key != API_VERSIONS and apis()[key].flexible(version) else b""
+    parts = codecs.encode("response", key, version, message)
+    head = b"\0" if key != API_VERSIONS and APIS[key].flexible(version) else b""
     size = 4 + len(head) + sum(map(len, parts))
     return b"".join((LENGTH_AND_CORRELATION.pack(size, correlation_id), head, *parts))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from protocols.kafka.codec import structure
-from protocols.kafka.schema import Api, Field, apis
+from protocols.kafka.codec import Codecs
+from protocols.kafka.schema import APIS, Api, Field
 
 BITS = {"int8": 8, "int16": 16, "int32": 32, "int64": 64}
 WORDS = ("", "a", "orders.eu", "väärtus", "x" * 200)
@@ -14,26 +14,40 @@ WORDS = ("", "a", "orders.eu", "väärtus", "x" * 200)
 
 def spoken() -> list[tuple[Api, int]]:
     """Every (API, version)."""
-    return [(api, version) for api in apis().values() for version in range(api.first, api.last + 1)]
+    return [(api, version) for api in APIS.values() for version in range(api.first, api.last + 1)]
 
 
-def message(kind: str, api: Api, version: int, chance: random.Random, narrow: bool = False) -> Any:
+def message(codecs: Codecs, kind: str, api: Api, version: int, chance: random.Random, narrow: bool = False) -> Any:
     """A message with random fields; ``narrow`` keeps integers small and positive."""
-    return _structure(kind, api, (), getattr(api, kind), version, chance, narrow)
+    return _structure(codecs, kind, api, (), getattr(api, kind), version, chance, narrow)
 
 
 def _structure(
-    kind: str, api: Api, path: tuple[str, ...], fields: tuple[Field, ...], version: int, chance: random.Random, narrow: bool
+    codecs: Codecs,
+    kind: str,
+    api: Api,
+    path: tuple[str, ...],
+    fields: tuple[Field, ...],
+    version: int,
+    chance: random.Random,
+    narrow: bool,
 ) -> Any:
-    made = structure(kind, api.key, *path)()
+    made = codecs.structure(kind, api.key, *path)()
     for field in fields:
         if field.spoken(version):
-            setattr(made, field.name, _value(kind, api, path, field, version, chance, narrow))
+            setattr(made, field.name, _value(codecs, kind, api, path, field, version, chance, narrow))
     return made
 
 
 def _value(
-    kind: str, api: Api, path: tuple[str, ...], field: Field, version: int, chance: random.Random, narrow: bool
+    codecs: Codecs,
+    kind: str,
+    api: Api,
+    path: tuple[str, ...],
+    field: Field,
+    version: int,
+    chance: random.Random,
+    narrow: bool,
 ) -> Any:
     if field.tag >= 0 and chance.random() < 0.5:
         return field.default
@@ -41,15 +55,22 @@ def _value(
         return None
     count = chance.choice((1, 2, 3)) if field.tag >= 0 else chance.choice((0, 1, 2, 5))
     if field.array:
-        return [_element(kind, api, path, field, version, chance, narrow) for _ in range(count)]
-    return _element(kind, api, path, field, version, chance, narrow)
+        return [_element(codecs, kind, api, path, field, version, chance, narrow) for _ in range(count)]
+    return _element(codecs, kind, api, path, field, version, chance, narrow)
 
 
 def _element(
-    kind: str, api: Api, path: tuple[str, ...], field: Field, version: int, chance: random.Random, narrow: bool
+    codecs: Codecs,
+    kind: str,
+    api: Api,
+    path: tuple[str, ...],
+    field: Field,
+    version: int,
+    chance: random.Random,
+    narrow: bool,
 ) -> Any:
     if field.kind == "struct":
-        made = _structure(kind, api, (*path, field.name), field.fields, version, chance, narrow)
+        made = _structure(codecs, kind, api, (*path, field.name), field.fields, version, chance, narrow)
         if field.tag >= 0 and not field.array:  # a structure of defaults only would be left out by others
             setattr(made, field.fields[0].name, 5)
         return made
