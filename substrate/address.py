@@ -40,7 +40,12 @@ class Escape:
     """
 
     def __init__(
-        self, separator: bytes, lead: bytes, table: Mapping[bytes, bytes], whole: Mapping[bytes, bytes], utf8: bool = False
+        self,
+        separator: bytes,
+        lead: bytes,
+        table: Mapping[bytes, bytes],
+        whole: Mapping[bytes, bytes],
+        utf8: bool = False,
     ) -> None:
         self.separator = separator
         self._lead = lead
@@ -49,11 +54,15 @@ class Escape:
         self._whole_back = {text: token for token, text in whole.items()}
         self._back = {text: token for token, text in table.items()}
         self._utf8 = utf8
+        self._tail = table[lead][len(lead) :]
+        self._leads = re.compile(re.escape(lead) + b"((?:" + re.escape(self._tail) + b")*)")
         forbidden = b"".join(re.escape(byte) for byte in table if byte != lead)
         self._forbidden = re.compile(b"[" + forbidden + b"]")
         self._escaped = re.compile(b"[" + forbidden + re.escape(lead) + b"]")
         sequences = sorted(self._back, key=len, reverse=True)
-        self._sequence = re.compile(b"|".join([re.escape(s) for s in sequences] + [re.escape(lead) + b"([89A-F][0-9A-F])"] * utf8))
+        self._sequence = re.compile(
+            b"|".join([re.escape(s) for s in sequences] + [re.escape(lead) + b"([89A-F][0-9A-F])"] * utf8)
+        )
         plain = forbidden + re.escape(lead) + b"%/"
         self._plain = re.compile(b"[^" + plain.replace(re.escape(separator), b"") + b"]*")
 
@@ -87,10 +96,20 @@ class Escape:
         while True:
             if token in self._whole or self._forbidden.search(token) or not self._good_utf8(token):
                 return True
+            token = self._shallow(token)
             inner = self._unescape(token)  # it looks like an escaped token: then it must not stand for itself
             if inner is None:
                 return False
             token = inner  # shorter each time
+
+    def _shallow(self, token: bytes) -> bytes:
+        """``%252525`` is escaped three times over, and so on for 64 KiB: all levels but one are taken off at once, or the
+        look at each would cost a quadratic time."""
+        depth = min((len(found.group(1)) for found in self._leads.finditer(token)), default=0) // len(self._tail)
+        if depth < 2:
+            return token
+        cut = len(self._lead) + (depth - 1) * len(self._tail)
+        return self._leads.sub(lambda found: self._lead + found.group()[cut:], token)
 
     def _escape(self, token: bytes) -> bytes:
         if token in self._whole:

@@ -249,9 +249,13 @@ class BatchBuilder:
 
     def add(self, timestamp_ms: cython.longlong, key: bytes | None, value: bytes | None, headers: tuple = ()) -> None:
         """One record."""
-        self._record(timestamp_ms, key, b"" if value is None else value, 0, -1 if value is None else len(value), headers)
+        self._record(
+            timestamp_ms, key, b"" if value is None else value, 0, -1 if value is None else len(value), headers
+        )
 
-    def add_group(self, group: Group, timestamp_ms: cython.longlong, first: cython.Py_ssize_t, last: cython.Py_ssize_t) -> None:
+    def add_group(
+        self, group: Group, timestamp_ms: cython.longlong, first: cython.Py_ssize_t, last: cython.Py_ssize_t
+    ) -> None:
         """Messages ``first`` to ``last`` (not included) of a group; their values are copied from its buffer."""
         self.add_slices(group.buffer, group.spans, timestamp_ms, group.address, first, last, group.headers)
 

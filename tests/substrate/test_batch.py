@@ -19,7 +19,9 @@ from substrate.group import Group
 
 def _uncompiled():
     """The same file as plain Python, whatever lies compiled beside it."""
-    spec = importlib.util.spec_from_file_location("uncompiled_batch", pathlib.Path(batches.__file__).parent / "batch.py")
+    spec = importlib.util.spec_from_file_location(
+        "uncompiled_batch", pathlib.Path(batches.__file__).parent / "batch.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -75,9 +77,9 @@ def test_what_we_encode_aiokafka_reads_whatever_our_mark_says(records, base, epo
     read = DefaultRecordBatch(bytearray(batch))
     assert read.validate_crc()
     assert read.base_offset == base and read.magic == 2 and not read.is_control_batch and not read.is_transactional
-    assert [
-        (r.offset, r.timestamp, r.key, r.value, tuple((n.encode(), c) for n, c in r.headers)) for r in read
-    ] == [(base + index, *record) for index, record in enumerate(records)]
+    assert [(r.offset, r.timestamp, r.key, r.value, tuple((n.encode(), c) for n, c in r.headers)) for r in read] == [
+        (base + index, *record) for index, record in enumerate(records)
+    ]
     assert batches.header(batch).attributes & MARK
 
 
@@ -181,7 +183,15 @@ def test_garbage_behind_a_good_checksum_raises_batch_error_or_gives_records_in_o
 @given(
     st.lists(
         st.sampled_from(
-            [b"\xff" * 9 + b"\x01", b"\xfe" + b"\xff" * 8 + b"\x01", b"\xff\xff\xff\xff\x0f", b"\x80" * 12, b"\x0e", b"\x00", b"\x01"]
+            [
+                b"\xff" * 9 + b"\x01",
+                b"\xfe" + b"\xff" * 8 + b"\x01",
+                b"\xff\xff\xff\xff\x0f",
+                b"\x80" * 12,
+                b"\x0e",
+                b"\x00",
+                b"\x01",
+            ]
         )
         | st.binary(max_size=6),
         max_size=12,
