@@ -60,8 +60,8 @@ class Tokens:
         return None if any(part in (ONE, SOME, ANY) for part in self.parts) else Address(self.text)
 
     def specificity(self) -> tuple[int, ...]:
-        """Greater is more specific: token by token, a literal before ``%*`` before ``%>`` before ``%#``."""
-        return tuple({ONE: 2, SOME: 1, ANY: 0}.get(part, 3) for part in self.parts)
+        """Greater is more specific: token by token, the end before a literal before ``%*`` before ``%>`` before ``%#``."""
+        return tuple({ONE: 2, SOME: 1, ANY: 0}.get(part, 3) for part in self.parts) + (4,)
 
     def __repr__(self) -> str:
         return f"Tokens({self.text!r})"
@@ -220,7 +220,6 @@ class Trie(Generic[Entry]):
             found = [(p, e) for p, e in found if not (p.parts[0] in wild and p.hides(first))]
         return found
 
-
     def beneath(self, address: bytes) -> bool:
         """Whether any pattern may match an address that begins with all these tokens and has more."""
         frontier = [self._root]
@@ -299,14 +298,14 @@ class Interest:
         self.generation += 1
 
     def captured_by(self, account: Account, address: Address) -> Topic | None:
-        """The topic whose most specific pattern matches."""
+        """The topic whose most specific pattern matches; of equal ones the topic made first."""
         trie = self._captures.get(account)
         if trie is None or not trie.count:
             return None
         found = trie.match(address)
         if not found:
             return None
-        return max(found, key=lambda entry: (entry[0].specificity(), -entry[1].created_ms))[1]
+        return max(found, key=lambda entry: (entry[0].specificity(), -entry[1].streams[0]))[1]
 
     def beneath(self, account: Account, name: Address) -> bool:
         """Whether anybody may want addresses beneath this one."""
@@ -319,7 +318,7 @@ class Interest:
         if topic is not None:
             stream = topic.streams[partition_of(address, len(topic.streams))]
         sinks: list[Sink] = []
-        queues: dict[bytes, list[Sink]] = {}
+        queues: dict[tuple[str, bytes], list[Sink]] = {}  # equal names of two protocols are two groups
         trie = self._tries.get(account)
         matched = [entry for _, entry in trie.match(address)] if trie is not None and trie.count else []
         for subscription in self._globs.get(account, ()):
@@ -329,7 +328,7 @@ class Interest:
             if subscription.group is None:
                 sinks.append(subscription.sink)
             else:
-                queues.setdefault(subscription.group, []).append(subscription.sink)
+                queues.setdefault((subscription.sink.protocol, subscription.group), []).append(subscription.sink)
         return Route(account, address, self.generation, stream, topic, tuple(sinks), tuple(map(tuple, queues.values())))
 
 
