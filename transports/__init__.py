@@ -1,6 +1,4 @@
-"""What moves bytes between processes and hosts.
+"""What moves bytes between processes and hosts. Everything else knows it by ``transports.api`` only.
 
-Empty as long as everything runs in one process: gateway, sequencer and engine call one another.
-``transports.api`` (``Link``: reliable, framed, with byte credit; ``Fanout``: numbered, lossy, one to many) comes with the
-first transport; the contracts in ``pyproject.toml`` and ``tests/tidy`` already keep everything else away from it.
+A gateway that runs in one process needs none: gateway, sequencer and engine call one another.
 """
