@@ -12,13 +12,14 @@ from tests.tidy.source import KERNELS, PACKAGES, PROTOCOLS, ROOT, imports_of, mo
 
 BANNED_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|managers?|base|misc)($|_)")
 FILES = ("wire.py", "session.py", "mapping.py", "errors.py", "README.md")
-LINES_MAX = 800
-"""About 600, DESIGN says; a kernel may exceed it."""
+LINES_MAX = 900
+"""About 600 is meant; this is where it is too much. A kernel may exceed it."""
 LONGER = {"protocols/kafka/definitions.py"}
 """Tables of message definitions: data, not code to be read."""
 MEMOISED = {"protocols/kafka/codec.py", "protocols/kafka/schema.py"}
 """Codecs made on first use, one for each message and version that is spoken: a finite table."""
-DRIVER = {"thalweg/connection.py", "thalweg/gateway.py"}
+DRIVER = {"thalweg/connection.py", "thalweg/gateway.py", "conformance/fuzz.py"}
+"""Where an exception that nobody expected ends a session, not the process; the fuzzer looks for just those."""
 CHANGES = {
     "add", "append", "appendleft", "clear", "discard", "extend", "insert", "pop", "popitem", "popleft", "remove",
     "setdefault", "update",
