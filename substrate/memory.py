@@ -206,7 +206,9 @@ class MemoryEngine:
         for part in frame.parts:
             end = ends.get(part.stream, self._stream(part.stream).end)
             if part.base != end:
-                raise EngineError(ErrorCode.INVALID, f"stream {part.stream} ends at {end}, the part begins at {part.base}")
+                raise EngineError(
+                    ErrorCode.INVALID, f"stream {part.stream} ends at {end}, the part begins at {part.base}"
+                )
             check_batches(part.batches, part.base, part.end)
             ends[part.stream] = part.end
         size = sum(part.bytes for part in frame.parts)

@@ -1,0 +1,829 @@
+"""The disk engine: a journal that makes turns durable, segments that keep them, one thread that decides.
+
+A turn: its batches go to the segments (no fsync), its commit frame to the journal, then one fsync of the journal is started
+unless one is under way; what was written meanwhile shares the next. A batch of 64 KiB or more is not in the frame: the
+frame refers to the segment, which is synced with it.
+
+States: closed -> ``open`` -> serving -> (a write or fsync failed) broken -> ``reopen`` -> serving. Broken: reads go on,
+everything else raises. Every way into serving goes through recovery and raises the epoch.
+
+Calls out: ``listener.durable`` for a turn that needs no fsync is the last act of ``append``; after an fsync it comes from
+``files`` between turns, once for all that it made durable (the highest commit: all below it are durable too).
+``listener.failed`` always comes between turns.
+
+The batches given to ``append`` belong to the engine from then on: nobody may change them.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from substrate.api import Commit, Durability, Epoch, ErrorCode, Position, Shard, StreamConfig, StreamId
+from substrate.disk import ends, recovery
+from substrate.disk.batches import HEADER_BYTES, PLACE, Rotten, chain_of
+from substrate.disk.checkpoint import Checkpoint
+from substrate.disk.frames import ENTRY, ENTRY_BYTES, MARKED, REFERENCE, Kind
+from substrate.disk.frames import HEADER_BYTES as FRAME_HEADER_BYTES
+from substrate.disk.handles import CLOSED, SegmentFile
+from substrate.disk.journal import Journal, JournalBroken
+from substrate.disk.options import Options
+from substrate.disk.segments import Segments
+from substrate.disk.stream import FOLDER, DiskStream
+from substrate.disk.tail import TailCache
+from substrate.engine import Batch, Ends, EngineError, Frame, Listener, Opened, Part, Segment
+from substrate.files import Files, Lane
+from substrate.memory import FIRST_SHARD
+
+LOCK = "lock"
+DEFAULT_OPTIONS = Options()
+
+
+class DiskEngine:
+    """See the module's head. ``files`` is the directory; nobody else may hold it open."""
+
+    def __init__(self, files: Files, shard: Shard = FIRST_SHARD, options: Options = DEFAULT_OPTIONS) -> None:
+        self.files = files
+        self.shard = shard
+        self.options = options
+        self.store = Segments(files, options.open_files_max)
+        self.tail = TailCache(options.tail_cache_bytes)
+        self._listener: Listener | None = None
+        self._locked = False
+        self._broken = "not open"
+        self._generation = 0
+        """Of this epoch in this process: completions that belong to an earlier one are ignored."""
+        self._streams: dict[int, DiskStream] = {}
+        self._journal: Journal | None = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._state = ends.EndsState(0)
+        self._epoch = 0
+        self._commit = 0
+        """The last one appended; _durable_commit: the last one reported."""
+        self._durable_commit = 0
+        self._floor = 0
+        """Frames up to this one survive a reopen: they were reported, or synced before a call returned."""
+        self._synced = 0
+        """Frames up to this one are fsynced; _wanted: up to this one they are to be."""
+        self._wanted = 0
+        self._syncing = False
+        self._pending: deque[tuple[int, int, bool]] = deque()
+        """Turns not reported yet: frame, commit, whether it waits for its own fsync."""
+        self._references: dict[SegmentFile, None] = {}
+        """Segments to sync with the next group; _marked: those of ``interval`` streams, synced by ``tick``."""
+        self._marked: dict[SegmentFile, None] = {}
+        self._interval_due = 0
+        self._interval_waiting = False
+        self._noted = False
+        """The newest frame is a NOTE: there is nothing more to say while nothing is appended."""
+        self._waiting = False
+        """Within a call that waits for the disk: reports are put off, so that nobody is called in the middle of it."""
+        self._checkpoint: Checkpoint | None = None
+        self._covered = 0
+        self._referenced_bytes = 0
+        self._space = 0
+        self._inline_max = 0
+
+    # -- opening
+
+    @property
+    def faults(self) -> list[str]:
+        """What recovery and lazy opening found wrong and could repair or put aside, in words."""
+        return self.store.faults
+
+    def open(self, listener: Listener, now_ms: int) -> Opened:
+        if self._locked:
+            raise EngineError(ErrorCode.UNAVAILABLE, "already open")
+        self._listener = listener
+        try:
+            self.files.make_folder("")
+            self.files.lock(LOCK)
+        except BlockingIOError:
+            raise EngineError(ErrorCode.UNAVAILABLE, "another process holds the directory") from None
+        except OSError as error:
+            raise _engine_error(error) from error
+        self._locked = True
+        try:
+            return self._recover(None)
+        except EngineError:
+            self._release()
+            raise
+
+    def reopen(self, now_ms: int) -> Opened:
+        if not self._locked or not self._broken:
+            raise EngineError(ErrorCode.INVALID, "reopen is for after a failure")
+        limit = self._floor
+        self._generation += 1
+        while self.files.wait():
+            pass
+        return self._recover(limit)
+
+    def _recover(self, limit: int | None) -> Opened:
+        self._generation += 1
+        reached = self._floor
+        self._close_files()
+        try:
+            self._begin(limit)
+        except (JournalBroken, ends.Unsound) as fault:
+            self._keep_broken(str(fault), reached)
+            raise EngineError(ErrorCode.CORRUPT, str(fault)) from None
+        except ends.UnknownVersion as fault:
+            self._keep_broken(str(fault), reached)
+            raise EngineError(ErrorCode.UNSUPPORTED, str(fault)) from None
+        except EngineError as error:
+            self._keep_broken(str(error), reached)
+            raise
+        except OSError as error:
+            self._keep_broken(str(error), reached)
+            raise _engine_error(error) from error
+        self._broken = ""
+        streams = {StreamId(stream.id): self._ends(stream) for stream in self._streams.values()}
+        return Opened(Epoch(self._epoch), Commit(self._commit), streams)
+
+    def _keep_broken(self, reason: str, reached: int) -> None:
+        self._broken = reason
+        self._generation += 1
+        if self._checkpoint is not None:
+            self._checkpoint.abandoned = True
+            self._checkpoint = None
+        self._floor = reached
+
+    def _begin(self, limit: int | None) -> None:
+        found = recovery.read_ends(self.files)
+        made = found is None
+        if found is None:
+            found = self._make_directory()
+        state, records, faults = found
+        self.faults.extend(faults)
+        journal = self._journal = Journal(self.files, state.directory, state.shard, state.slot_bytes)
+        if state.shard != self.shard:
+            raise EngineError(ErrorCode.INVALID, f"the directory is of shard {state.shard}, not {self.shard}")
+        if state.slots == 0:
+            journal.make(self.options.journal_slots)
+            state.slots = self.options.journal_slots
+            made = True
+        else:
+            journal.open(state.slots)
+        back = recovery.recover(self.files, self.store, journal, state, records, limit)
+        self.faults.extend(back.faults)
+        self._reset()
+        self._state = state
+        self._streams = back.streams
+        self._epoch = back.epoch + 1
+        self._commit = self._durable_commit = back.commit
+        journal.number, journal.checksum = back.number, back.checksum
+        journal.slot, journal.offset = state.slot, state.offset
+        if not (made or back.clean):
+            journal.advance()
+        self._covered = self._synced = self._wanted = self._floor = back.number
+        self._inline_max = min(self.options.inline_bytes_max, journal.slot_bytes // 4)
+        for stream in self._streams.values():
+            stream.file = None
+        self.store.serve()
+        self._finish_checkpoint()
+        self._write_frame(Kind.EPOCH, [])
+        self.files.sync_now(sorted(journal.unsynced))
+        journal.unsynced.clear()
+        self._synced = self._wanted = self._floor = journal.number
+
+    def _make_directory(self) -> tuple[ends.EndsState, list[ends.StreamRecord], list[str]]:
+        """The ends file comes first: a directory without one that holds anything is never taken for a new one."""
+        state = ends.EndsState(
+            self.files.identity(), self.shard, slot_bytes=self.options.journal_slot_bytes, offset=64, generation=1
+        )
+        data = ends.encode(state, [])
+        for name in ends.NAMES:
+            handle = self.files.open(f"{name}.new", create=True)
+            self.files.truncate(handle, 0)
+            self.files.write(handle, 0, [data])
+            self.files.sync_now([handle])
+            self.files.close(handle)
+            self.files.rename(f"{name}.new", name)
+        self._sync_folder("")
+        self.files.make_folder(FOLDER)
+        self._sync_folder("")
+        return state, [], []
+
+    def _sync_folder(self, path: str) -> None:
+        folder = self.files.open_folder(path)
+        try:
+            self.files.sync_now([folder])
+        finally:
+            self.files.close(folder)
+
+    def _close_files(self) -> None:
+        self.store.clear()
+        self.tail.clear()
+        if self._journal is not None:
+            for slot in self._journal.slots:
+                self.files.close(slot.handle)
+            self._journal = None
+
+    def _release(self) -> None:
+        self._close_files()
+        self.files.shut()
+        self._locked = False
+
+    # -- streams
+
+    def create(self, stream: StreamId, label: str, config: StreamConfig) -> None:
+        self._serving()
+        if stream in self._streams:
+            return
+        made = DiskStream(ends.StreamRecord(stream, label, config))
+        self._record(Kind.CREATE, ends.pack_settings(stream, label, config))
+        self._streams[stream] = made
+        self.store.manifests[stream] = made
+        if len(self.store.manifests) > self.options.checkpoint_manifests:
+            self._start_checkpoint()
+
+    def configure(self, stream: StreamId, config: StreamConfig) -> None:
+        self._serving()
+        found = self._stream(stream)
+        if (found.config.durability is Durability.MEMORY) is not (config.durability is Durability.MEMORY):
+            raise EngineError(ErrorCode.UNSUPPORTED, "a stream in memory stays there, one on disk too")
+        raised = _RANK[config.durability] > _RANK[found.config.durability]
+        self._record(Kind.CONFIG, ends.pack_settings(stream, found.label, config))
+        found.set_config(config)
+        self.store.manifests[stream] = found
+        if raised:
+            try:
+                if self._checkpoint is not None:  # it has taken logs that it has not synced yet
+                    self._finish_checkpoint()
+            except OSError as error:
+                self._fail_with(error)
+            self._sync_now([path for path, folder in self.store.dirty.items() if folder == found.folder])
+
+    def trim(self, stream: StreamId, before: Position) -> None:
+        self._serving()
+        found = self._stream(stream)
+        if found.memory is not None:
+            found.memory.trim(before)
+            return
+        if before > found.end:
+            raise EngineError(ErrorCode.OUT_OF_RANGE, f"{before}, the stream ends at {found.end}")
+        if before <= found.start:
+            return
+        self._record(Kind.TRIM, int(stream).to_bytes(8) + int(before).to_bytes(8))
+        try:
+            paths = self.store.trim(found, before)
+            self._sync_now([])
+            self.store.remove(paths)
+        except OSError as error:
+            self._fail_with(error)
+
+    def delete(self, stream: StreamId) -> None:
+        self._serving()
+        found = self._stream(stream)
+        self._record(Kind.DELETE, int(stream).to_bytes(8))
+        try:
+            self._sync_now([])
+            self.tail.drop(found)
+            del self._streams[stream]
+            self.store.remove_folder(found)
+        except OSError as error:
+            self._fail_with(error)
+
+    def _record(self, kind: Kind, data: bytes) -> None:
+        try:
+            self._make_room(FRAME_HEADER_BYTES + len(data))
+            self._write_frame(kind, [data])
+        except OSError as error:
+            self._fail_with(error)
+
+    def ends(self, stream: StreamId) -> Ends:
+        return self._ends(self._stream(stream))
+
+    def _ends(self, stream: DiskStream) -> Ends:
+        if stream.memory is not None:
+            return stream.memory.ends()
+        epochs = tuple((Epoch(epoch), Position(base)) for epoch, base in stream.epochs)
+        return Ends(Position(stream.start), Position(stream.end), epochs)
+
+    def segments(self, stream: StreamId) -> list[Segment]:
+        found = self._stream(stream)
+        if found.memory is not None:
+            return found.memory.segments()
+        sealed = [
+            Segment(Position(one.base), Position(one.end), one.size, one.max_timestamp_ms)
+            for one in self.store.load_sealed(found)
+        ]
+        if found.active_bytes:
+            sealed.append(
+                Segment(Position(found.active), Position(found.end), found.active_bytes, found.max_timestamp_ms)
+            )
+        return sealed
+
+    # -- reading
+
+    def read(self, stream: StreamId, start: Position, bytes_max: int) -> list[Batch]:
+        found = self._stream(stream)
+        if found.memory is not None:
+            return found.memory.read(start, bytes_max)
+        self._check_range(found, start)
+        if start == found.end:
+            return []
+        batches = self.tail.read(found, start, bytes_max)
+        if batches is not None:
+            return batches
+        try:
+            return self.store.read(found, start, bytes_max)
+        except Rotten as fault:
+            raise EngineError(ErrorCode.CORRUPT, f"stream {stream}, {fault}") from None
+        except OSError as error:
+            raise _engine_error(error) from error
+
+    def headers(self, stream: StreamId, start: Position) -> Iterator[bytes]:
+        found = self._stream(stream)
+        if found.memory is not None:
+            return found.memory.headers(start)
+        self._check_range(found, start)
+        return self._headers(found, start)
+
+    def _headers(self, stream: DiskStream, start: int) -> Iterator[bytes]:
+        try:
+            yield from self.store.headers(stream, start)
+        except Rotten as fault:
+            raise EngineError(ErrorCode.CORRUPT, f"stream {stream.id}, {fault}") from None
+        except OSError as error:
+            raise _engine_error(error) from error
+
+    def _check_range(self, stream: DiskStream, start: int) -> None:
+        if not stream.start <= start <= stream.end:
+            raise EngineError(ErrorCode.OUT_OF_RANGE, f"{start}, the stream has {stream.start} to {stream.end}")
+
+    def _stream(self, stream: int) -> DiskStream:
+        found = self._streams.get(stream)
+        if found is None:
+            raise EngineError(ErrorCode.NO_STREAM, f"stream {stream}")
+        return found
+
+    # -- appending
+
+    def reserve(self, size: int) -> bool:
+        if self._broken:
+            return False
+        if self._space - size < self.options.free_bytes_min:
+            self._space = self.files.free_bytes()
+        return self._space - size >= self.options.free_bytes_min
+
+    def append(self, frame: Frame) -> None:
+        if self._broken:
+            raise EngineError(ErrorCode.UNAVAILABLE, self._broken)
+        if frame.number != self._commit + 1:
+            raise EngineError(ErrorCode.INVALID, f"commit {frame.number} after {self._commit}")
+        heads = self._checked(frame.parts)
+        try:
+            self._append(frame, heads)
+        except OSError as error:
+            self._fail_with(error)
+
+    def _checked(self, parts: Sequence[Part]) -> list[list[tuple[int, ...]]]:
+        """Every batch's place, unpacked once; nothing is changed before all of them fit.
+
+        Raises:
+            EngineError: NO_STREAM, INVALID, TOO_LARGE.
+        """
+        unpack = PLACE.unpack_from
+        found = []
+        seen: dict[int, int] = {}
+        for part in parts:
+            stream = self._streams.get(part.stream)
+            if stream is None:
+                raise EngineError(ErrorCode.NO_STREAM, f"stream {part.stream}")
+            end = stream.end if stream.memory is None else stream.memory.end
+            base = seen.get(part.stream, end) if seen else end
+            if part.base != base:
+                raise EngineError(
+                    ErrorCode.INVALID, f"stream {part.stream} ends at {base}, the part begins at {part.base}"
+                )
+            heads = []
+            for batch in part.batches:
+                size = len(batch)
+                head = unpack(batch) if size >= HEADER_BYTES else None
+                if head is None or head[0] != base or head[1] + 12 != size or head[3] != 2 or head[5] < 0:
+                    raise EngineError(
+                        ErrorCode.INVALID, f"stream {part.stream}: a batch of {size} bytes, {head}, want base {base}"
+                    )
+                base += head[5] + 1
+                heads.append(head)
+            if base != part.end:
+                raise EngineError(
+                    ErrorCode.INVALID, f"stream {part.stream}: batches end at {base}, their part at {part.end}"
+                )
+            if len(parts) > 1:
+                seen[part.stream] = base
+            found.append(heads)
+        return found
+
+    def _append(self, frame: Frame, heads: list[list[tuple[int, ...]]]) -> None:
+        journal = self._journal
+        assert journal is not None
+        parts = frame.parts
+        reference_from = self.options.reference_bytes
+        inline = 0
+        batches = 0
+        for part in parts:
+            batches += len(part.batches)
+            inline += part.bytes if part.bytes < reference_from else 0
+        if inline > self._inline_max:
+            reference_from = 0
+        room = FRAME_HEADER_BYTES + batches * ENTRY_BYTES + sum(part.bytes for part in parts if reference_from)
+        if not journal.fits(room):
+            self._make_room(self._frame_bytes(parts, reference_from))
+        entries: list[bytes] = []
+        data: list[Batch] = []
+        sync = False
+        for part, part_heads in zip(parts, heads, strict=True):
+            stream = self._streams[part.stream]
+            if stream.memory is not None:
+                stream.memory.append(part.batches)
+                continue
+            if stream.sync:
+                sync = True
+            elif stream.config.durability is Durability.INTERVAL:
+                self._interval_waiting = True
+            self._append_part(stream, part.batches, part_heads, reference_from, entries, data)
+        self._commit = frame.number
+        if entries:
+            self._space -= FRAME_HEADER_BYTES
+            number = self._write_frame(Kind.COMMIT, [b"".join(entries), *data], len(entries))
+        else:
+            number = journal.number
+        if sync:
+            self._wanted = number
+            self._pending.append((number, frame.number, True))
+            if not self._syncing:
+                self._start_sync()
+        elif self._pending:
+            self._pending.append((number, frame.number, False))
+        if (
+            self._referenced_bytes > self.options.checkpoint_bytes
+            or len(self.store.manifests) > self.options.checkpoint_manifests
+        ):
+            self._start_checkpoint()
+        if not self._pending:
+            self._report_to(number, frame.number)
+
+    def _frame_bytes(self, parts: Sequence[Part], reference_from: int) -> int:
+        """How large the frame gets at most."""
+        size = FRAME_HEADER_BYTES
+        for part in parts:
+            for batch in part.batches:
+                size += ENTRY_BYTES + (len(batch) if len(batch) < reference_from else 0)
+        return size
+
+    def _append_part(
+        self,
+        stream: DiskStream,
+        batches: Sequence[Batch],
+        heads: list[tuple[int, ...]],
+        reference_from: int,
+        entries: list[bytes],
+        data: list[Batch],
+    ) -> None:
+        """Cut the part into runs of one segment, one epoch and one way of storing, and write each."""
+        segment_bytes = stream.config.segment_bytes
+        first = 0
+        size = 0
+        chain = stream.chain
+        newest = -1
+        count = len(batches)
+        for index in range(count):
+            batch = batches[index]
+            base, length, epoch, _magic, _checksum, _delta, timestamp_ms = heads[index]
+            length += 12
+            if index > first and (
+                (length >= reference_from) is not (len(batches[first]) >= reference_from)
+                or epoch != heads[first][2]
+                or stream.active_bytes + size + length > segment_bytes
+            ):
+                self._write_run(
+                    stream, batches[first:index], heads[first:index], size, chain, newest, reference_from, entries, data
+                )
+                first, size, newest = index, 0, -1
+            if index == first and stream.active_bytes and stream.active_bytes + length > segment_bytes:
+                self.store.roll(stream, base)
+            chain = chain_of(chain, bytes(batch[:HEADER_BYTES]))
+            size += length
+            if timestamp_ms > newest:
+                newest = timestamp_ms
+        if size:
+            if first:
+                batches, heads = batches[first:], heads[first:]
+            self._write_run(stream, batches, heads, size, chain, newest, reference_from, entries, data)
+
+    def _write_run(
+        self,
+        stream: DiskStream,
+        batches: Sequence[Batch],
+        heads: list[tuple[int, ...]],
+        size: int,
+        chain: bytes,
+        newest_ms: int,
+        reference_from: int,
+        entries: list[bytes],
+        data: list[Batch],
+    ) -> None:
+        offset = stream.active_bytes
+        base, _length, epoch, *_ = heads[0]
+        end = heads[-1][0] + heads[-1][5] + 1
+        file = self.store.write(stream, offset, batches, size)
+        flags = 0 if stream.sync else MARKED
+        if len(batches[0]) >= reference_from:
+            flags |= REFERENCE
+            self._referenced_bytes += size
+            if stream.sync:
+                self._references[file] = None
+            elif stream.config.durability is Durability.INTERVAL:
+                self._marked[file] = None
+        else:
+            data.extend(batches)
+        entries.append(
+            ENTRY.pack(stream.id, base, end, stream.active, offset, size, len(batches), flags, epoch, newest_ms, chain)
+        )
+        stream.extend(epoch, base, end, size, chain, newest_ms)
+        self._space -= size
+        add = self.tail.add
+        for batch, head in zip(batches, heads, strict=True):
+            self.store.note_index(stream, head[0], offset, head[6])
+            offset += head[1] + 12
+            add(stream, head[0], batch)
+
+    # -- the journal
+
+    def _write_frame(self, kind: Kind, body: Sequence[Batch], entries: int = 0) -> int:
+        assert self._journal is not None
+        self._noted = kind is Kind.NOTE
+        return self._journal.write(kind, self._commit, self._epoch, self._synced, entries, body)
+
+    def _make_room(self, size: int) -> None:
+        """See to it that a frame of ``size`` fits where the journal stands.
+
+        Raises:
+            EngineError: TOO_LARGE for any slot.
+            OSError: a checkpoint that had to be waited for failed.
+        """
+        journal = self._journal
+        assert journal is not None
+        if size > journal.frame_bytes_max:
+            raise EngineError(ErrorCode.TOO_LARGE, f"frame of {size} bytes, limit {journal.frame_bytes_max}")
+        if journal.fits(size):
+            return
+        while not journal.next_is_free(self._covered):
+            self._finish_checkpoint()
+        journal.advance()
+        self._start_checkpoint()
+
+    def _start_sync(self, marked: bool = False) -> None:
+        """fsync the journal and what it refers to; frames written from here on belong to the next one.
+
+        Raises:
+            OSError: a file could not be opened for it.
+        """
+        journal = self._journal
+        assert journal is not None
+        wanted = [*self._references, *self._marked] if marked else list(self._references)
+        self._references.clear()
+        if marked:
+            self._marked.clear()
+        pinned, folders = self._pinned(wanted)
+        handles = [file.handle for file in pinned]
+        handles.extend(sorted(journal.unsynced))
+        journal.unsynced.clear()
+        self._syncing = True
+        generation, target = self._generation, journal.number
+
+        def done(error: OSError | None) -> None:
+            self._unpin(pinned, folders)
+            if generation == self._generation:
+                self._synced_to(target, error)
+
+        self.files.sync([*handles, *folders], Lane.TURN, done)
+
+    def _pinned(self, wanted: Sequence[SegmentFile]) -> tuple[list[SegmentFile], list[int]]:
+        """These segments, open and kept so, and handles of the folders in which their names are not durable yet."""
+        pinned = []
+        names: set[str] = set()
+        for file in wanted:
+            if file.gone:
+                continue
+            if file.handle == CLOSED:
+                file = self.store.log(file.path, file.folder)
+            file.pins += 1
+            pinned.append(file)
+            if file.path in self.store.unnamed:
+                names.update((file.folder, FOLDER))
+        return pinned, [self.files.open_folder(name) for name in sorted(names)]
+
+    def _unpin(self, pinned: Sequence[SegmentFile], folders: Sequence[int]) -> None:
+        for file in pinned:
+            self.store.handles.unpin(file)
+        for folder in folders:
+            self.files.close(folder)
+
+    def _synced_to(self, target: int, error: OSError | None) -> None:
+        self._syncing = False
+        if self._broken:
+            return
+        if error is not None:
+            self._fail(f"fsync: {error}")
+            return
+        self._synced = target
+        if self._wanted > target:
+            try:
+                self._start_sync()
+            except OSError as caught:
+                self._fail(str(caught))
+                return
+        if self._waiting:
+            self.files.post(self._report)
+        else:
+            self._report()
+
+    def _report(self) -> None:
+        if self._broken:
+            return
+        number = commit = 0
+        pending = self._pending
+        while pending and (not pending[0][2] or pending[0][0] <= self._synced):
+            number, commit, _sync = pending.popleft()
+        if commit:
+            self._report_to(number, commit)
+
+    def _report_to(self, number: int, commit: int) -> None:
+        if number > self._floor:
+            self._floor = number
+        self._durable_commit = commit
+        assert self._listener is not None
+        self._listener.durable(self.shard, Commit(commit))
+
+    def _sync_now(self, paths: Sequence[str]) -> None:
+        """The journal, all that its frames refer to, and these logs: durable when this returns.
+
+        Raises:
+            EngineError: the epoch has ended.
+        """
+        journal = self._journal
+        assert journal is not None
+        try:
+            logs = [self.store.log(path, path.rpartition("/")[0]) for path in paths]
+            pinned, folders = self._pinned([*self._references, *logs])
+            slots = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
+            self.files.sync_now([*(file.handle for file in pinned), *folders, *slots])
+        except OSError as error:
+            self._fail_with(error)
+        self._unpin(pinned, folders)
+        self._floor = journal.number
+
+    # -- checkpoints and time
+
+    def _start_checkpoint(self, clean: bool = False) -> None:
+        """Begin one, unless one is under way."""
+        if self._checkpoint is not None:
+            return
+        journal = self._journal
+        assert journal is not None
+        state = self._state
+        state.number, state.checksum = journal.number, journal.checksum
+        state.slot, state.offset = journal.slot, journal.offset
+        state.commit, state.epoch = self._commit, self._epoch
+        state.generation += 1
+        state.clean = int(clean)
+        self._referenced_bytes = 0
+        generation = self._generation
+
+        def finished(checkpoint: Checkpoint, error: OSError | None) -> None:
+            if generation != self._generation:
+                return
+            self._checkpoint = None
+            if error is not None:
+                self._fail(f"checkpoint: {error}")
+            else:
+                self._covered = checkpoint.covered
+
+        handles = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
+        self._checkpoint = Checkpoint(self.files, self.store, handles, state, list(self._streams.values()), finished)
+        self._checkpoint.begin()
+
+    def _finish_checkpoint(self, clean: bool = False) -> None:
+        """Wait for the one under way, or make one.
+
+        Raises:
+            OSError: it failed; the epoch has ended.
+        """
+        if self._checkpoint is None:
+            self._start_checkpoint(clean)
+        generation = self._generation
+        self._waiting = True
+        try:
+            while self._checkpoint is not None:
+                if not self.files.wait():
+                    raise AssertionError("a checkpoint that nobody will finish")
+                if generation != self._generation:
+                    raise OSError(errno.EIO, self._broken or "the epoch has ended")
+        finally:
+            self._waiting = False
+
+    def tick(self, now_ms: int) -> None:
+        """To be called a few times a second: the fsync of ``interval`` streams, and the idle journal's last word."""
+        if self._broken or self._syncing:
+            return
+        journal = self._journal
+        assert journal is not None
+        if self._interval_waiting and now_ms >= self._interval_due:
+            self._interval_waiting = False
+            self._interval_due = now_ms + self._interval_ms()
+            self._wanted = journal.number
+            try:
+                self._start_sync(marked=True)
+            except OSError as error:
+                self._fail(str(error))
+        elif self._synced == journal.number and not self._noted:
+            try:
+                self._make_room(FRAME_HEADER_BYTES)
+                self._wanted = self._write_frame(Kind.NOTE, [])
+                self._start_sync()
+            except OSError as error:
+                self._fail(str(error))
+
+    def _interval_ms(self) -> int:
+        shortest = 1000
+        for stream in self._streams.values():
+            if stream.config.durability is Durability.INTERVAL and stream.config.interval_ms < shortest:
+                shortest = stream.config.interval_ms
+        return shortest
+
+    # -- failing and closing
+
+    def _serving(self) -> None:
+        if self._broken:
+            raise EngineError(ErrorCode.UNAVAILABLE, self._broken)
+
+    def _fail(self, reason: str) -> None:
+        """A write or an fsync failed: nothing above the durable end is ever reported, nothing more is written."""
+        if self._broken:
+            return
+        self._broken = reason
+        self._generation += 1
+        if self._checkpoint is not None:
+            self._checkpoint.abandoned = True
+            self._checkpoint = None
+        self._syncing = False
+        self._pending.clear()
+        generation, above = self._generation, Commit(self._durable_commit)
+
+        def tell() -> None:
+            if generation == self._generation and self._listener is not None:
+                self._listener.failed(self.shard, above, reason)
+
+        self.files.post(tell)
+
+    def _fail_with(self, error: OSError) -> NoReturn:
+        self._fail(str(error))
+        raise _engine_error(error) from error
+
+    def close(self) -> None:
+        if not self._locked:
+            return
+        try:
+            if not self._broken:
+                self._close_cleanly()
+        except OSError as error:
+            raise _engine_error(error) from error
+        finally:
+            self._generation += 1
+            self._broken = "closed"
+            self._release()
+
+    def _close_cleanly(self) -> None:
+        while self.files.wait():
+            pass
+        if self._broken:
+            return
+        for stream in self._streams.values():
+            if stream.memory is None:
+                self.store.write_index(stream)
+                if stream.file is not None and stream.file.handle != CLOSED:
+                    if stream.file.allocated > stream.active_bytes:
+                        self.files.truncate(stream.file.handle, stream.active_bytes)
+        self._finish_checkpoint(clean=True)
+        self._report_all()
+
+    def _report_all(self) -> None:
+        """A checkpoint made every frame durable."""
+        assert self._journal is not None
+        self._synced = self._journal.number
+        self._report()
+
+
+_RANK = {Durability.MEMORY: 0, Durability.OS: 1, Durability.INTERVAL: 2, Durability.SYNC: 3}
+
+
+def _engine_error(error: OSError) -> EngineError:
+    code = ErrorCode.NO_SPACE if error.errno in (errno.ENOSPC, errno.EDQUOT) else ErrorCode.UNAVAILABLE
+    return EngineError(code, str(error))

@@ -1,0 +1,24 @@
+"""What may be chosen about a disk engine. Limits, not features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    journal_slots: int = 4
+    """Files in the journal's ring, at least 2. Of a new directory: an old one keeps what it was made with."""
+    journal_slot_bytes: int = 16 * 1024 * 1024
+    reference_bytes: int = 64 * 1024
+    """A batch of at least this is written to its segment only; the journal refers to it."""
+    inline_bytes_max: int = 4 * 1024 * 1024
+    """Of one turn: what is more goes by reference too (never above a quarter of a slot)."""
+    checkpoint_bytes: int = 512 * 1024 * 1024
+    """Referred to since the last checkpoint: bounds what a recovery has to check."""
+    checkpoint_manifests: int = 512
+    """Streams made or rolled since the last checkpoint: bounds what one has to write."""
+    tail_cache_bytes: int = 8 * 1024 * 1024
+    open_files_max: int = 2048
+    free_bytes_min: int = 32 * 1024 * 1024
+    """Kept free on the file system: below it writes are refused and reads go on."""
