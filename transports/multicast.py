@@ -1,0 +1,256 @@
+"""Fan-out by UDP multicast: ``MulticastFanout`` sends, ``MulticastSubscriber`` receives, ``RepairServer`` answers for losses.
+
+An explicit interface, TTL 1, never IP fragmentation. Many packets leave in one system call where the kernel takes it
+(UDP_SEGMENT) and arrive in one (UDP_GRO). The rate is capped so that a burst does not drown the switch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import struct
+import time
+from collections.abc import Callable, Sequence
+
+from transports import mold
+from transports.api import Frame, Repairer, SubscriberHandler
+from transports.gaps import Delivery, GapSettings, GapTracker
+
+SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+SEGMENTS_MAX = 44
+"""Of one send: 64 KiB of packets of 1,400 bytes, and the kernel's limit of 64."""
+RECEIVE_BYTES = 8 * 1024 * 1024
+PACKETS_PER_TURN = 256
+HEARTBEAT_S = 0.02
+REPAIR_PACKETS_MAX = 64
+"""For one request; the subscriber asks again for the rest."""
+
+
+class MulticastFanout:
+    """The sender of one session to ``group``:``port`` through the interface that has ``interface`` as its address.
+
+    Raises:
+        OSError: there is no such interface.
+    """
+
+    def __init__(
+        self, group: str, port: int, interface: str, session: bytes, start: int = 1, bytes_per_second: float = 0.0
+    ) -> None:
+        if len(session) != mold.SESSION_BYTES:
+            raise ValueError(f"a session has {mold.SESSION_BYTES} bytes: {session!r}")
+        self.session = session
+        self._next = start
+        self._to = (group, port)
+        self._rate = bytes_per_second
+        self._free_s = 0.0
+        self._segments = True
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
+        self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 1024 * 1024)
+        self._socket.bind((interface, 0))
+
+    @property
+    def next(self) -> int:
+        return self._next
+
+    def publish(self, messages: Sequence[Frame]) -> int:
+        """Send now; returns the first one's sequence. A message beyond a packet goes as a stub."""
+        first = self._next
+        self.send(mold.encode(self.session, first, messages))
+        self._next += len(messages)
+        return first
+
+    def send(self, packets: Sequence[bytes]) -> None:
+        """Packets of equal size (but the last of a run) leave together."""
+        at = 0
+        while at < len(packets):
+            size = len(packets[at])
+            end = at + 1
+            while end < len(packets) and end - at < SEGMENTS_MAX and len(packets[end]) <= size:
+                end += 1
+                if len(packets[end - 1]) < size:
+                    break
+            self._pace(sum(map(len, packets[at:end])))
+            self._send_run(packets[at:end], size)
+            at = end
+
+    def _send_run(self, run: Sequence[bytes], size: int) -> None:
+        if len(run) > 1 and self._segments:
+            try:
+                self._socket.sendmsg(run, [(SOL_UDP, UDP_SEGMENT, struct.pack("=H", size))], 0, self._to)
+                return
+            except OSError:
+                self._segments = False  # an interface or kernel that does not take it
+        for packet in run:
+            with contextlib.suppress(BlockingIOError):
+                self._socket.sendto(packet, self._to)
+
+    def _pace(self, size: int) -> None:
+        if self._rate:
+            now = time.monotonic()
+            self._free_s = max(self._free_s, now - 0.005) + size / self._rate
+            if self._free_s > now:
+                time.sleep(self._free_s - now)
+
+    def heartbeat(self) -> None:
+        self._socket.sendto(mold.heartbeat(self.session, self._next), self._to)
+
+    def close(self) -> None:
+        for _ in range(3):
+            self._socket.sendto(mold.end(self.session, self._next), self._to)
+        self._socket.close()
+
+
+class RepairServer:
+    """Answers requests for lost messages by unicast, from a Repairer (the publisher's log)."""
+
+    def __init__(self, repairer: Repairer, interface: str, port: int = 0) -> None:
+        self._repairer = repairer
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * 1024 * 1024)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024 * 1024)
+        self._socket.bind((interface, port))
+        self._socket.setblocking(False)
+        self.address: tuple[str, int] = self._socket.getsockname()
+        self.requests = 0
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket.fileno(), self._read)
+
+    def _read(self) -> None:
+        for _ in range(PACKETS_PER_TURN):
+            try:
+                data, source = self._socket.recvfrom(2048)
+            except OSError:
+                return
+            if len(data) != mold.HEADER.size:
+                continue
+            session, start, count = mold.HEADER.unpack(data)
+            if not 0 < count < mold.END:
+                continue
+            self.requests += 1
+            found = self._repairer.fetch(session, start, count)
+            for packet in mold.encode(session, start, found)[:REPAIR_PACKETS_MAX]:
+                with contextlib.suppress(OSError):
+                    self._socket.sendto(packet, source)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._socket.fileno())
+        self._socket.close()
+
+
+class MulticastSubscriber:
+    """Receives a session from ``group``:``port`` and hands its messages up in order.
+
+    ``catch_up(wanted, sent)`` of the handler is called once when repair is not enough; answer it with ``supply``.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        port: int,
+        interface: str,
+        session: bytes,
+        handler: SubscriberHandler,
+        repairers: Sequence[tuple[str, int]] = (),
+        wanted: int = 1,
+        settings: GapSettings | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.tracker = GapTracker(session, wanted, len(repairers), random.Random(seed), settings)
+        self._handler = handler
+        self._repairers = list(repairers)
+        self._asked_behind: tuple[int, int] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ended = False
+        self._live = self._open(group, port, interface)
+        self._repair = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._repair.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        self._repair.bind((interface, 0))
+        self._repair.setblocking(False)
+        self._loop.add_reader(self._live.fileno(), self._read_live)
+        self._loop.add_reader(self._repair.fileno(), self._read_repair)
+
+    def _open(self, group: str, port: int, interface: str) -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
+        with contextlib.suppress(OSError):
+            made.setsockopt(SOL_UDP, UDP_GRO, 1)
+        made.bind((group, port))
+        membership = socket.inet_aton(group) + socket.inet_aton(interface)
+        made.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        made.setblocking(False)
+        return made
+
+    def _read_live(self) -> None:
+        self._read(self._live, False)
+
+    def _read_repair(self) -> None:
+        self._read(self._repair, True)
+
+    def _read(self, source: socket.socket, repair: bool) -> None:
+        now_ns = time.monotonic_ns()
+        for _ in range(PACKETS_PER_TURN):
+            try:
+                data, ancillary, _, _ = source.recvmsg(65536, socket.CMSG_SPACE(4))
+            except OSError:
+                break
+            for packet in _segments(data, ancillary):
+                self._deliver(self.tracker.packet(packet, now_ns, repair))
+        self._after(now_ns)
+
+    def supply(self, start: int, messages: list[bytes]) -> None:
+        """What a catch-up link brought."""
+        self._asked_behind = None
+        self._deliver(self.tracker.supply(start, messages))
+        self._after(time.monotonic_ns())
+
+    def _deliver(self, found: Delivery | None) -> None:
+        if found is not None:
+            self._handler.messages(found[0], [memoryview(message) for message in found[1]])
+
+    def _after(self, now_ns: int) -> None:
+        """Ask for what is missing, now or when it is due."""
+        for which, packet in self.tracker.due(now_ns):
+            with contextlib.suppress(OSError):
+                self._repair.sendto(packet, self._repairers[which])
+        behind = self.tracker.behind()
+        if behind is not None and self._asked_behind is None:
+            self._asked_behind = behind
+            self._handler.behind(*behind)
+        if self.tracker.ended and self.tracker.wanted >= self.tracker.sent and not self._ended:
+            self._ended = True
+            self._handler.ended()
+        if self._timer is None and self.tracker.deadline_ns:
+            wait_s = max(self.tracker.deadline_ns - now_ns, 500_000) / 1e9
+            self._timer = self._loop.call_later(wait_s, self._timed)
+
+    def _timed(self) -> None:
+        self._timer = None
+        self._after(time.monotonic_ns())
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        for opened in (self._live, self._repair):
+            self._loop.remove_reader(opened.fileno())
+            opened.close()
+
+
+def _segments(data: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> Sequence[bytes | memoryview]:
+    """The packets that the kernel joined into one read."""
+    for level, kind, value in ancillary:
+        if level == SOL_UDP and kind == UDP_GRO:
+            size = struct.unpack("=i", value[:4])[0] if len(value) >= 4 else struct.unpack("=H", value[:2])[0]
+            if 0 < size < len(data):
+                view = memoryview(data)
+                return [view[at : at + size] for at in range(0, len(data), size)]
+    return (data,)
+
+
+Keep = Callable[[int, Sequence[Frame]], None]
