@@ -24,6 +24,7 @@ from protocols.nats.jetstream_wire import (
     AckRequest,
     ApiRequest,
     Expectations,
+    Message,
     NoResponders,
     StreamFacts,
     expectations_of,
@@ -32,11 +33,12 @@ from protocols.nats.jetstream_wire import (
 )
 from protocols.nats.mapping import header_tuple, pattern_of, reserved, subject_address
 from protocols.outbox import Outbox
-from substrate.api import DEFAULT_ACCOUNT, Account, Ack, Answer, Appended, Failed, Group, Rejected, StreamError, Unknown
+from substrate.api import DEFAULT_ACCOUNT, Account, Ack, Answer, Appended, Failed, Group, Rejected, StreamError, StreamId, Topic, Unknown
 
 SECOND_NS = 1_000_000_000
 FIRST_PING_NS = 2 * SECOND_NS
 API_LEVEL = 5
+FACTS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class NatsSession:
         self._next_token = 1
         self._pending: dict[int, Callable[[Answer], None]] = {}
         self._acks: list[tuple[bytes, bytes, bytes]] = []
+        self._facts: dict[StreamId, tuple[Topic, StreamFacts | None]] = {}
 
     # the driver's side
 
@@ -218,8 +221,16 @@ class NatsSession:
         plan = Plan(subject, route, generation, self)
         plan.special = subject.startswith((b"$JS.API.", b"$JS.ACK."))
         if route.stream and route.topic is not None:
-            plan.stream = stream_facts(route.topic)
+            plan.stream = self._facts_of(route.topic)
         return plan
+
+    def _facts_of(self, topic: Topic) -> StreamFacts | None:
+        kept = self._facts.get(topic.streams[0])
+        if kept is None or kept[0] is not topic:
+            if len(self._facts) >= FACTS_MAX:
+                self._facts.clear()
+            kept = self._facts[topic.streams[0]] = (topic, stream_facts(topic))
+        return kept[1]
 
     def unpublishable(self, subject: bytes) -> None:
         """A message to a subject that takes none: a wildcard, an empty token, what is reserved."""
@@ -478,6 +489,11 @@ class NatsSession:
         if isinstance(answer.answer, NoResponders):
             if request.reply and not heard and self.delivery.no_responders:
                 self.nobody(request.subject, request.reply)
+        elif isinstance(answer.answer, Message) and request.reply:
+            message = answer.answer
+            for sink in self._sinks(request.reply):
+                sizes = (len(message.block), len(message.block) + len(message.payload))
+                sink.send(request.reply, b"%d %d\r\n%b%b\r\n" % (*sizes, message.block, message.payload), True)
         elif answer.answer and request.reply:
             assert isinstance(answer.answer, bytes)
             self._respond(request.reply, answer.answer, answer.commit, answer.shard)

@@ -198,7 +198,7 @@ class Frame:
         if at - self.argument_start > self.line_bytes_max:
             return LINE_TOO_LONG
         self.kind = kind
-        if kind == PUB or kind == HPUB:
+        if kind == PUB or kind == HPUB:  # noqa: SIM109
             return self._publication(view, kind, start, end)
         return kind
 

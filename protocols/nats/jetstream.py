@@ -1,0 +1,341 @@
+"""The executor ``jetstream``: every consumer of every account, and the API under ``$JS.API.``.
+
+Spoken: the JetStream API of nats-server 2.15 at level 5 as far as README.md lists it: streams with publish and dedupe,
+pull consumers. One JetStream stream is one topic of one partition (executor ``topics``); sequence = position + 1. What a
+client cannot ask for here is refused with JetStream's own error.
+
+Rules of the machine:
+
+* A consumer's state is a fold of events in ``_thalweg/jetstream`` (see jetstream_consumer.py). Events join this turn's
+  commit. Deliveries do not wait for theirs: after a crash a message may be delivered again, never lost. Confirmed
+  acknowledgements do wait.
+* Records are read at DURABLE: nothing is delivered whose position could be taken back.
+* Nothing here waits in place: a read or a call answers ``answered``, whether at once or later; long walks go on in the
+  next turn (``defer``).
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from protocols.api import World
+from protocols.nats import jetstream_consumers, jetstream_pull, jetstream_streams
+from protocols.nats.delivery import NatsSink
+from protocols.nats.jetstream_consumer import Consumer
+from protocols.nats.jetstream_read import Totals
+from protocols.nats.jetstream_wire import (
+    OPTION,
+    AckRequest,
+    ApiRequest,
+    Reply,
+    stream_name,
+)
+from protocols.nats.mapping import OWN, SHARED, SUBJECT, header_tuple, subject_address, subject_of_address
+from protocols.nats.wire import valid_subject
+from substrate.address import join
+from substrate.api import (
+    DEFAULT_ACCOUNT,
+    REPLY,
+    Account,
+    Answer,
+    Called,
+    Group,
+    Level,
+    Pattern,
+    Position,
+    Record,
+    Route,
+    StreamId,
+    Tail,
+    Topic,
+)
+
+NAME = "jetstream"
+API = b"$JS.API."
+LIMITS_NS = 1_000_000_000
+"""How often limits by age and count are applied to the record (the substrate's own retention goes by segments)."""
+SUBJECTS_KEPT = 4096
+
+
+class StreamWatch:
+    """Told when a stream advanced, while somebody waits for its messages."""
+
+    def __init__(self, owner: JetStream, stream: StreamId) -> None:
+        self._owner = owner
+        self._handle = owner.world.watch(stream, Level.DURABLE, self)
+
+    def advanced(self, stream: StreamId) -> None:
+        self._owner.advanced(stream)
+
+    def close(self) -> None:
+        self._handle.close()
+
+
+class JetStream:
+    """See ``protocols.api.Executor``."""
+
+    name = NAME
+    version = 1
+
+    def __init__(self) -> None:
+        self.world: World
+        self.consumers: dict[StreamId, dict[str, Consumer]] = {}
+        self.totals: dict[StreamId, Totals] = {}
+        self.accounts: set[Account] = {DEFAULT_ACCOUNT}
+        self.api_total = 0
+        self.api_errors = 0
+        self._watches: dict[StreamId, StreamWatch] = {}
+        self._then: dict[int, Callable[[Answer], None]] = {}
+        self._next_token = 1
+        self._deferred: list[Callable[[], None]] = []
+        self._timers: list[tuple[int, int, Consumer]] = []
+        self._timer_count = 0
+        self._limits_ns = 0
+        self._subjects: dict[bytes, bytes] = {}
+
+    # the fold
+
+    def apply(self, record: Record) -> None:
+        """See ``protocols.api.Executor``."""
+        self._fold(record.key or b"", json.loads(record.value or b"null"))
+
+    def _fold(self, key: bytes, event: list[Any]) -> None:
+        text, _, name = key.decode().partition("/")
+        stream = StreamId(int(text))
+        of_stream = self.consumers.setdefault(stream, {})
+        if event[0] == "create":
+            of_stream[name] = _created(event)
+        elif event[0] == "delete":
+            of_stream.pop(name, None)
+        elif name in of_stream:
+            of_stream[name].fold(event)
+        if not of_stream:
+            del self.consumers[stream]
+
+    def decide(self, consumer: Consumer, event: list[Any]) -> int:
+        """Record an event and fold it, as replay would. Returns the commit to wait for."""
+        commit = self.world.record(json.dumps(event, separators=(",", ":")).encode(), consumer.key)
+        self._fold(consumer.key, event)
+        return commit
+
+    def dump(self) -> bytes:
+        """See ``protocols.api.Executor``."""
+        states = [self.consumers[s][n].state() for s in sorted(self.consumers) for n in sorted(self.consumers[s])]
+        return json.dumps(states, separators=(",", ":")).encode()
+
+    def load(self, data: bytes) -> None:
+        """See ``protocols.api.Executor``."""
+        self.consumers = {}
+        for state in json.loads(data):
+            made = Consumer.restore(state)
+            self.consumers.setdefault(made.stream_id, {})[made.name] = made
+
+    # the world
+
+    def start(self, world: World) -> None:
+        """See ``protocols.api.Executor``."""
+        self.world = world
+        for of_stream in self.consumers.values():
+            for consumer in of_stream.values():
+                consumer.begin(world.now_ns)
+                self.accounts.add(consumer.account)
+                self.arm(consumer)
+        self.world.wake(world.now_ns + LIMITS_NS)
+
+    def execute(self, request: object, token: int, session: object) -> Called | None:
+        """See ``protocols.api.Executor``."""
+        if isinstance(request, ApiRequest):
+            self.accounts.add(request.account)
+            self._api(request, token, session)
+            return None
+        if isinstance(request, AckRequest):
+            self.accounts.add(request.account)
+            confirm, commit = jetstream_pull.acknowledge(self, request, session)
+            return Called(confirm, commit)
+        return Called(b"")
+
+    def gone(self, session: object) -> None:
+        """See ``protocols.api.Executor``."""
+        for of_stream in self.consumers.values():
+            for consumer in of_stream.values():
+                if any(pull.session is session for pull in consumer.waiting):
+                    kept = [pull for pull in consumer.waiting if pull.session is not session]
+                    consumer.waiting.clear()
+                    consumer.waiting.extend(kept)
+                    self.arm(consumer)
+
+    def answered(self, token: int, answer: Answer) -> None:
+        """See ``protocols.api.Executor``."""
+        then = self._then.pop(token, None)
+        if then is not None:
+            then(answer)
+
+    def ask(self, then: Callable[[Answer], None]) -> int:
+        """A token whose answer goes to ``then``."""
+        token = self._next_token
+        self._next_token += 1
+        self._then[token] = then
+        return token
+
+    def read(self, stream: StreamId, start: int, bytes_max: int, pattern: Pattern, then: Callable[[Answer], None]) -> None:
+        """Records that match and are durable, from a position on."""
+        self.world.read(stream, Position(start), bytes_max, Level.DURABLE, self.ask(then), pattern)
+
+    def defer(self, act: Callable[[], None]) -> None:
+        """Go on with this in a turn to come."""
+        self._deferred.append(act)
+        self.world.wake(self.world.now_ns + 1)
+
+    def tick(self, now_ns: int) -> None:
+        """See ``protocols.api.Executor``."""
+        deferred, self._deferred = self._deferred, []
+        for act in deferred:
+            act()
+        while self._timers and self._timers[0][0] <= now_ns:
+            at, _, consumer = heapq.heappop(self._timers)
+            if consumer.deleted or consumer.armed_ns != at:
+                continue
+            consumer.armed_ns = 0
+            jetstream_pull.timed(self, consumer)
+            self.arm(consumer)
+        if now_ns >= self._limits_ns:
+            self._limits_ns = now_ns + LIMITS_NS
+            for account in self.accounts:
+                for topic in self.world.topics(account):
+                    if OPTION in topic.options:
+                        jetstream_streams.apply_limits(self, topic)
+            self.world.wake(self._limits_ns)
+        if self._timers:
+            self.world.wake(self._timers[0][0])
+
+    def arm(self, consumer: Consumer) -> None:
+        """See that ``tick`` comes when something of this consumer is due."""
+        at = consumer.deadline_ns()
+        if at and not consumer.deleted and (not consumer.armed_ns or at < consumer.armed_ns):
+            consumer.armed_ns = at
+            self._timer_count += 1
+            heapq.heappush(self._timers, (at, self._timer_count, consumer))
+            self.world.wake(at)
+
+    # streams and consumers
+
+    def topic_of(self, account: Account, name: str) -> Topic | None:
+        """The topic that JetStream shows under this name."""
+        topic = self.world.topic(account, join([name.encode()])) if name else None
+        return topic if topic is not None and stream_name(topic) is not None else None
+
+    def topics_of(self, account: Account) -> list[tuple[str, Topic]]:
+        """Every stream of an account, by name."""
+        named = ((stream_name(topic), topic) for topic in self.world.topics(account))
+        return sorted((name, topic) for name, topic in named if name is not None)
+
+    def consumers_of(self, topic: Topic) -> dict[str, Consumer]:
+        return self.consumers.get(topic.streams[0], {})
+
+    def find(self, account: Account, stream: str, name: str) -> Consumer | None:
+        """A consumer of a stream that is there."""
+        topic = self.topic_of(account, stream)
+        return None if topic is None else self.consumers_of(topic).get(name)
+
+    def totals_of(self, stream: StreamId) -> Totals:
+        found = self.totals.get(stream)
+        if found is None:
+            found = self.totals[stream] = Totals(self, stream)
+        return found
+
+    def tail(self, stream: StreamId, then: Callable[[Tail | None], None]) -> None:
+        """The stream's marks; None: it is gone."""
+        self.world.query("tail", stream, self.ask(lambda answer: then(answer if isinstance(answer, Tail) else None)))
+
+    def watch(self, stream: StreamId) -> None:
+        """Be told when the stream advances."""
+        if stream not in self._watches:
+            self._watches[stream] = StreamWatch(self, stream)
+
+    def advanced(self, stream: StreamId) -> None:
+        """New messages are durable, or the stream is gone."""
+        waits = False
+        for consumer in list(self.consumers.get(stream, {}).values()):
+            if consumer.waiting:
+                waits = True
+                jetstream_pull.serve(self, consumer)
+        if not waits:
+            watch = self._watches.pop(stream, None)
+            if watch is not None:
+                watch.close()
+
+    def drop(self, consumer: Consumer) -> int:
+        """Delete a consumer; whoever waits is told."""
+        for pull in consumer.waiting:
+            jetstream_pull.status(self, consumer, pull, jetstream_pull.DELETED)
+        consumer.waiting.clear()
+        consumer.deleted = True
+        return self.decide(consumer, ["delete"])
+
+    # sending
+
+    def sinks(self, account: Account, subject: bytes) -> tuple[Route | None, list[Any]]:
+        """Who gets one message to this subject."""
+        if not valid_subject(subject):
+            return None, []
+        route = self.world.resolve(account, subject_address(subject))
+        found: list[Any] = [sink for sink in route.sinks if not getattr(sink, "closed", False)]
+        for members in route.queues:
+            open_members = [sink for sink in members if not getattr(sink, "closed", False)]
+            if open_members:
+                found.append(open_members[self.world.random() % len(open_members)])
+        return route, found
+
+    def send(
+        self, route: Route, sinks: Iterable[Any], subject: bytes, reply: bytes, block: bytes, payload: bytes
+    ) -> None:
+        """One message to an inbox. ``subject`` is what it shows: of a delivery not the inbox's own."""
+        head = reply + b" " if reply else b""
+        for sink in sinks:
+            if not isinstance(sink, NatsSink):
+                headers = header_tuple(block) if block else ()
+                kept = tuple((n, v) for n, v in headers if not n.startswith(OWN) or n in SHARED)
+                extra = ((SUBJECT, subject), *(((REPLY, bytes(subject_address(reply))),) if reply else ()))
+                sink.deliver(Group.of(route.address, payload, (*kept, *extra)))
+            elif block and sink.headers:
+                sink.send(subject, b"%b%d %d\r\n%b%b\r\n" % (head, len(block), len(block) + len(payload), block, payload), True)
+            else:
+                sink.send(subject, b"%b%d\r\n%b\r\n" % (head, len(payload), payload), False)
+
+    def subject(self, address: bytes) -> bytes:
+        """How NATS writes this address (remembered)."""
+        found = self._subjects.get(address)
+        if found is None:
+            if len(self._subjects) >= SUBJECTS_KEPT:
+                self._subjects.clear()
+            found = self._subjects[address] = subject_of_address(address)
+        return found
+
+    # the API
+
+    def _api(self, request: ApiRequest, token: int, session: object) -> None:
+        names = request.subject[len(API) :].decode("utf-8", "replace").split(".")
+        self.api_total += 1
+        for family in (jetstream_streams.ROUTES, jetstream_consumers.ROUTES):
+            for depth in (3, 2, 1):
+                found = family.get(tuple(names[:depth])) if len(names) >= depth else None
+                if found is not None:
+                    handler, kind, least, most = found
+                    rest = names[depth:]
+                    reply = Reply(self.world, token, kind, paged=kind in ("stream_info",))
+                    if least <= len(rest) <= most:
+                        handler(self, request, rest, reply, session)
+                    else:
+                        reply.silence()
+                    return
+        self.world.answer(token, b"")
+
+
+def _created(event: list[Any]) -> Consumer:
+    _, account, stream_id, stream, name, config, now_ns, first = event
+    return Consumer(Account(account), StreamId(stream_id), stream, name, config, now_ns, first,
+                    delivered_stream=first - 1, floor_stream=first - 1)  # fmt: skip
+

@@ -1,0 +1,418 @@
+"""Configurations of JetStream streams and consumers: read strictly, defaults filled in, what is not built refused.
+
+Versions: nats-server 2.15, API level 5 (ADR-44). A configuration is a dict with the wire's names; what is kept and shown
+is complete, in the order of the server's structs. ``StreamSettings`` and ``ConsumerSettings`` say which fields there are,
+their types, and what a field may be here: a value that asks for something we do not do is refused with JetStream's error
+for a bad configuration, and the README lists it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.nats import errors
+from protocols.nats.errors import ApiError
+from protocols.nats.jetstream_wire import Fields, parse_time, valid_stream_name
+from protocols.nats.mapping import pattern_of
+from protocols.nats.wire import valid_subject
+from substrate.api import Durability, StreamConfig
+from substrate.interest import ANY, ONE, SOME
+
+Config = dict[str, Any]
+SECOND_NS = 1_000_000_000
+VERSION = "2.15.1"
+LEVEL = "5"
+RECORD_BYTES_MAX = 8 * 1024 * 1024
+SEGMENT_BYTES_MIN = 1024 * 1024
+DESCRIPTION_MAX = 4096
+METADATA_MAX = 128 * 1024
+
+STREAM_FIELDS: Fields = {
+    "name": (str,), "description": (str,), "subjects": (list,), "retention": (str,), "max_consumers": (int,),
+    "max_msgs": (int,), "max_bytes": (int,), "max_age": (int,), "max_msgs_per_subject": (int,), "max_msg_size": (int,),
+    "discard": (str,), "discard_new_per_subject": (bool,), "storage": (str,), "num_replicas": (int,), "no_ack": (bool,),
+    "duplicate_window": (int,), "placement": (dict,), "mirror": (dict,), "sources": (list,), "compression": (str,),
+    "first_seq": (int,), "subject_transform": (dict,), "republish": (dict,), "allow_direct": (bool,),
+    "mirror_direct": (bool,), "sealed": (bool,), "deny_delete": (bool,), "deny_purge": (bool,),
+    "allow_rollup_hdrs": (bool,), "consumer_limits": (dict,), "allow_msg_ttl": (bool,),
+    "subject_delete_marker_ttl": (int,), "allow_msg_counter": (bool,), "allow_atomic": (bool,),
+    "allow_msg_schedules": (bool,), "persist_mode": (str,), "allow_batched": (bool,), "metadata": (dict,),
+}  # fmt: skip
+STREAM_ONLY: dict[str, tuple[object, ...]] = {
+    "retention": ("limits",), "max_msgs_per_subject": (-1, 0), "discard_new_per_subject": (False,), "placement": ({},),
+    "mirror": (), "sources": ([],), "compression": ("none", ""), "first_seq": (0, 1), "subject_transform": (),
+    "republish": (), "mirror_direct": (False,), "sealed": (False,), "allow_rollup_hdrs": (False,), "consumer_limits": ({},),
+    "allow_msg_ttl": (False,), "subject_delete_marker_ttl": (0,), "allow_msg_counter": (False,), "allow_atomic": (False,),
+    "allow_msg_schedules": (False,), "persist_mode": ("", "default"), "allow_batched": (False,),
+}  # fmt: skip
+"""The only values that these may have here."""
+
+CONSUMER_FIELDS: Fields = {
+    "durable_name": (str,), "name": (str,), "description": (str,), "deliver_policy": (str,), "opt_start_seq": (int,),
+    "opt_start_time": (str,), "ack_policy": (str,), "ack_wait": (int,), "max_deliver": (int,), "backoff": (list,),
+    "filter_subject": (str,), "filter_subjects": (list,), "replay_policy": (str,), "rate_limit_bps": (int,),
+    "sample_freq": (str,), "max_waiting": (int,), "max_ack_pending": (int,), "flow_control": (bool,),
+    "headers_only": (bool,), "max_batch": (int,), "max_expires": (int,), "max_bytes": (int,), "deliver_subject": (str,),
+    "deliver_group": (str,), "idle_heartbeat": (int,), "inactive_threshold": (int,), "num_replicas": (int,),
+    "mem_storage": (bool,), "direct": (bool,), "sourcing": (bool,), "metadata": (dict,), "pause_until": (str,),
+    "priority_groups": (list,), "priority_policy": (str,), "priority_timeout": (int,),
+}  # fmt: skip
+CONSUMER_ONLY: dict[str, tuple[object, ...]] = {
+    "deliver_policy": ("all", "last", "new", "by_start_sequence", "by_start_time"), "replay_policy": ("instant",),
+    "sample_freq": ("",), "deliver_subject": ("",), "deliver_group": ("",), "sourcing": (False,), "pause_until": ("",),
+    "priority_groups": ([],), "priority_policy": ("", "none"), "priority_timeout": (0,),
+}  # fmt: skip
+CONSUMER_FIXED = frozenset(("deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy", "replay_policy", "mem_storage"))
+"""Cannot be changed once the consumer is there."""
+
+
+def _unsupported(config: Config, only: dict[str, tuple[object, ...]]) -> str | None:
+    for name, allowed in only.items():
+        if name in config and config[name] not in allowed:
+            return f"{name} {config[name]!r} is not supported" if isinstance(config[name], str) else f"{name} is not supported"
+    return None
+
+
+# streams
+
+
+def stream_config(given: Config) -> Config | ApiError:
+    """The whole configuration that a request's one asks for."""
+    name = given.get("name", "")
+    if "/" in name or "\\" in name:
+        return errors.STREAM_NAME_PATH
+    if not valid_stream_name(name) or "%" in name:
+        return errors.STREAM_CONFIG.of(err="stream name is required and can not contain '.', '*', '>', '%' or blanks")
+    subjects = given.get("subjects") or [name]
+    refused = _refuse_subjects(subjects, bool(given.get("no_ack")))
+    if refused is None:
+        refused = _unsupported(given, STREAM_ONLY)
+    if refused is None:
+        refused = _refuse_limits(given)
+    if refused is not None:
+        return errors.STREAM_CONFIG.of(err=refused)
+    if given.get("num_replicas", 1) < 0:
+        return errors.REPLICAS_NEGATIVE
+    if given.get("num_replicas", 1) > 1:
+        return errors.REPLICAS
+
+    def limit(field: str) -> int:
+        value = int(given.get(field, -1))
+        return value if value > 0 else -1
+
+    window = given.get("duplicate_window", 0)
+    age = max(given.get("max_age", 0), 0)
+    config: Config = {"name": name}
+    if given.get("description"):
+        config["description"] = given["description"]
+    config |= {
+        "subjects": list(subjects),
+        "retention": "limits",
+        "max_consumers": limit("max_consumers"),
+        "max_msgs": limit("max_msgs"),
+        "max_bytes": limit("max_bytes"),
+        "max_age": age,
+        "max_msgs_per_subject": -1,
+        "max_msg_size": limit("max_msg_size"),
+        "discard": given.get("discard", "old"),
+        "storage": given.get("storage", "file"),
+        "num_replicas": 1,
+    }
+    if given.get("no_ack"):
+        config["no_ack"] = True
+    config |= {
+        "duplicate_window": window or (min(age, 120 * SECOND_NS) if age else 120 * SECOND_NS),
+        "compression": "none",
+        "allow_direct": bool(given.get("allow_direct")),
+        "mirror_direct": False,
+        "sealed": False,
+        "deny_delete": bool(given.get("deny_delete")),
+        "deny_purge": bool(given.get("deny_purge")),
+        "allow_rollup_hdrs": False,
+        "consumer_limits": {},
+        "allow_msg_ttl": False,
+        "metadata": {**_customers(given.get("metadata", {})), "_nats.req.level": "0"},
+    }
+    return config
+
+
+def _refuse_limits(given: Config) -> str | None:
+    age, window = given.get("max_age", 0), given.get("duplicate_window", 0)
+    if given.get("storage", "file") not in ("file", "memory"):
+        return f"storage {given['storage']!r} is not supported"
+    if given.get("discard", "old") not in ("old", "new"):
+        return f"discard {given['discard']!r} is not supported"
+    if given.get("discard") == "new" and any(given.get(field, -1) > 0 for field in ("max_msgs", "max_bytes")):
+        return "discard new with limits is not supported"
+    if age < 0 or 0 < age < 100_000_000:
+        return "max age needs to be >= 100ms"
+    if window < 0:
+        return "duplicates window can not be negative"
+    if window and age and window > age:
+        return "duplicates window can not be larger then max age"
+    if 0 < window < 100_000_000:
+        return "duplicates window needs to be >= 100ms"
+    if given.get("max_msg_size", -1) > RECORD_BYTES_MAX:
+        return f"max_msg_size is above the limit of {RECORD_BYTES_MAX} bytes"
+    if len(given.get("description", "")) > DESCRIPTION_MAX:
+        return f"stream description is too long, maximum allowed is {DESCRIPTION_MAX}"
+    return _refuse_metadata(given.get("metadata", {}))
+
+
+def _refuse_metadata(metadata: dict[str, Any]) -> str | None:
+    if any(not isinstance(value, str) for value in metadata.values()):
+        return "metadata values are strings"
+    if sum(len(name) + len(value) for name, value in metadata.items()) > METADATA_MAX:
+        return f"metadata exceeds maximum size of {METADATA_MAX}"
+    return None
+
+
+def _refuse_subjects(subjects: list[Any], no_ack: bool) -> str | None:
+    if any(not isinstance(subject, str) or not valid_subject(subject.encode(), True) for subject in subjects):
+        return "invalid subject"
+    for index, subject in enumerate(subjects):
+        if collide(subject, "$JS.>") or collide(subject, "$SYS.>"):
+            if subject == ">":
+                return "capturing all subjects is not supported"
+            return "subjects that overlap with jetstream api or system api are not supported"
+        if subject.split(".", 1)[0] == "_thalweg":
+            return "subjects beneath _thalweg are reserved"
+        for other in subjects[:index]:
+            if other == subject:
+                return "duplicate subjects detected"
+            if collide(subject, other):
+                return f"subject {subject!r} overlaps with {other!r}".replace("'", '"')
+    return None
+
+
+def _customers(metadata: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in metadata.items() if not name.startswith("_nats.")}
+
+
+def with_versions(config: Config) -> Config:
+    """As answers to CREATE, UPDATE and INFO show it."""
+    shown = dict(config)
+    shown["metadata"] = dict(sorted({**config.get("metadata", {}), "_nats.level": LEVEL, "_nats.ver": VERSION}.items()))
+    return shown
+
+
+def same_stream(one: Config, other: Config) -> bool:
+    return one == other
+
+
+def storage_of(config: Config) -> StreamConfig:
+    """How the substrate keeps such a stream. Limits that are exact to a record are kept by the executor's timer."""
+    size = config["max_bytes"]
+    return StreamConfig(
+        durability=Durability.OS if config["storage"] == "memory" else Durability.SYNC,
+        retention_bytes=size,
+        retention_records=config["max_msgs"],
+        segment_bytes=StreamConfig().segment_bytes if size < 0 else max(SEGMENT_BYTES_MIN, min(size // 8, 64 * 1024 * 1024)),
+        record_bytes_max=config["max_msg_size"] if config["max_msg_size"] > 0 else RECORD_BYTES_MAX,
+    )
+
+
+def patterns_of(config: Config) -> tuple[bytes, ...]:
+    """What the stream captures, as canonical patterns."""
+    return tuple(pattern_of(subject.encode()).text for subject in config["subjects"])
+
+
+def refuse_update(old: Config, new: Config) -> ApiError | None:
+    """What of a stream cannot change."""
+    for name, words in (("max_consumers", "MaxConsumers"), ("storage", "Storage"), ("retention", "Retention")):
+        if old.get(name) != new.get(name):
+            return errors.STREAM_CONFIG.of(err=f"stream configuration update can not change {words}")
+    for name, words in (("deny_delete", "deny message deletes"), ("deny_purge", "deny purge")):
+        if old.get(name) and not new.get(name):
+            return errors.STREAM_CONFIG.of(err=f"stream configuration update can not cancel {words}")
+    return None
+
+
+def collide(one: str, other: str) -> bool:
+    """Whether some subject matches both (nats-server sublist.go SubjectsCollide, behaviour)."""
+    left, right = one.split("."), other.split(".")
+    for index in range(max(len(left), len(right))):
+        if index >= len(left) or index >= len(right):
+            return False
+        if left[index] == ">" or right[index] == ">":
+            return True
+        if left[index] != right[index] and "*" not in (left[index], right[index]):
+            return False
+    return True
+
+
+def collide_canonical(one: bytes, other: bytes) -> bool:
+    """The same of canonical patterns."""
+    left, right = one.split(b"/"), other.split(b"/")
+    index = 0
+    while True:
+        a = left[index] if index < len(left) else None
+        b = right[index] if index < len(right) else None
+        if a == ANY or b == ANY or (a is None and b is None):
+            return True
+        if a is None or b is None:
+            return False
+        if a == SOME or b == SOME:
+            return True
+        if a != b and a != ONE and b != ONE:
+            return False
+        index += 1
+
+
+def subset(narrow: str, wide: str) -> bool:
+    """Whether every subject that matches ``narrow`` matches ``wide``."""
+    left, right = narrow.split("."), wide.split(".")
+    for index, token in enumerate(right):
+        if index >= len(left):
+            return False
+        if token == ">":
+            return True
+        if left[index] == ">" or (left[index] == "*" and token != "*"):
+            return False
+        if token not in ("*", left[index]):
+            return False
+    return len(left) == len(right)
+
+
+# consumers
+
+
+def consumer_config(given: Config, stream: Config) -> Config | ApiError:
+    """The whole configuration of a pull consumer, without its generated name."""
+    refused = _refuse_consumer(given, stream)
+    if refused is not None:
+        return refused
+    explicit = given.get("ack_policy", "none") != "none"
+    config: Config = {}
+    for name in ("durable_name", "name", "description"):
+        if given.get(name):
+            config[name] = given[name]
+    config["deliver_policy"] = given.get("deliver_policy", "all")
+    for name in ("opt_start_seq", "opt_start_time"):
+        if given.get(name):
+            config[name] = given[name]
+    config["ack_policy"] = given.get("ack_policy", "none")
+    backoff = given.get("backoff") or []
+    if explicit:
+        config["ack_wait"] = backoff[0] if backoff else given.get("ack_wait") or 30 * SECOND_NS
+    config["max_deliver"] = given.get("max_deliver") or -1
+    if backoff:
+        config["backoff"] = backoff
+    for name in ("filter_subject", "filter_subjects"):
+        if given.get(name):
+            config[name] = given[name]
+    config["replay_policy"] = "instant"
+    config["max_waiting"] = given.get("max_waiting") or 512
+    if explicit:
+        config["max_ack_pending"] = given.get("max_ack_pending") or 1000
+    for name in ("headers_only", "max_batch", "max_expires", "max_bytes"):
+        if given.get(name):
+            config[name] = given[name]
+    threshold = given.get("inactive_threshold") or (0 if given.get("durable_name") else 5 * SECOND_NS)
+    if threshold:
+        config["inactive_threshold"] = threshold
+    config["num_replicas"] = given.get("num_replicas", 0)
+    if given.get("mem_storage"):
+        config["mem_storage"] = True
+    config["metadata"] = {**_customers(given.get("metadata", {})), "_nats.req.level": "0"}
+    return config
+
+
+def _refuse_consumer(given: Config, stream: Config) -> ApiError | None:
+    if given.get("deliver_subject"):
+        return errors.CONSUMER_CREATE.of(err="push consumers are not supported")
+    if given.get("rate_limit_bps"):
+        return errors.RATE_ON_PULL
+    if given.get("idle_heartbeat"):
+        return errors.HEARTBEAT_NEEDS_PUSH
+    if given.get("flow_control"):
+        return errors.FLOW_NEEDS_PUSH
+    if given.get("direct"):
+        return errors.DIRECT_NEEDS_PUSH
+    if given.get("ack_policy", "none") not in ("none", "all", "explicit"):
+        return errors.ACK_POLICY
+    refused = _unsupported(given, CONSUMER_ONLY) or _refuse_metadata(given.get("metadata", {}))
+    if refused is not None:
+        return errors.CONSUMER_CREATE.of(err=refused)
+    if given.get("ack_policy", "none") == "none" and given.get("max_ack_pending", 0) > 0:
+        return errors.PENDING_NEEDS_ACKS
+    if given.get("num_replicas", 0) > 1:
+        return errors.CONSUMER_REPLICAS
+    if given.get("num_replicas", 0) < 0:
+        return errors.REPLICAS_NEGATIVE
+    if len(given.get("description", "")) > DESCRIPTION_MAX:
+        return errors.CONSUMER_DESCRIPTION_LONG.of(max=DESCRIPTION_MAX)
+    return _refuse_numbers(given) or _refuse_start(given) or _refuse_filters(given, stream)
+
+
+def _refuse_numbers(given: Config) -> ApiError | None:
+    backoff = given.get("backoff") or []
+    if given.get("ack_wait", 0) < 0:
+        return errors.ACK_WAIT_NEGATIVE
+    if any(not isinstance(wait, int) or isinstance(wait, bool) or wait < 0 for wait in backoff):
+        return errors.BACKOFF_NEGATIVE
+    if backoff and 0 < given.get("max_deliver", -1) <= len(backoff):
+        return errors.BACKOFF_DELIVER
+    if given.get("max_waiting", 0) < 0:
+        return errors.WAITING_NEGATIVE
+    if given.get("max_batch", 0) < 0:
+        return errors.BATCH_NEGATIVE
+    if 0 < given.get("max_expires", 0) < 1_000_000:
+        return errors.EXPIRES_SMALL
+    return None
+
+
+def _refuse_start(given: Config) -> ApiError | None:
+    policy = given.get("deliver_policy", "all")
+    by_sequence, by_time = given.get("opt_start_seq", 0), given.get("opt_start_time")
+    start = {"by_start_sequence": "start sequence", "by_start_time": "start time"}
+    if policy == "by_start_sequence" and by_sequence < 1:
+        return errors.CONSUMER_POLICY.of(
+            err="consumer delivery policy is deliver by start sequence, but optional start sequence is not set"
+        )
+    if policy == "by_start_time" and not by_time:
+        return errors.CONSUMER_POLICY.of(
+            err="consumer delivery policy is deliver by start time, but optional start time is not set"
+        )
+    for field, owner in (("opt_start_seq", "by_start_sequence"), ("opt_start_time", "by_start_time")):
+        if given.get(field) and policy != owner:
+            return errors.CONSUMER_POLICY.of(
+                err=f"consumer delivery policy is deliver {policy.replace('_', ' ')}, but optional {start[owner]} is also set"
+            )
+    if by_time:
+        try:
+            parse_time(by_time)
+        except ValueError:
+            return errors.INVALID_JSON.of(err=f"parsing time {by_time!r}")
+    return None
+
+
+def _refuse_filters(given: Config, stream: Config) -> ApiError | None:
+    one, many = given.get("filter_subject"), given.get("filter_subjects") or []
+    if one and many:
+        return errors.FILTERS_DUPLICATE
+    if any(not subject for subject in many):
+        return errors.FILTER_EMPTY
+    filters = [one] if one else many
+    for index, subject in enumerate(filters):
+        if not isinstance(subject, str) or not valid_subject(subject.encode(), True):
+            return errors.FILTER_NOT_SUBSET
+        if not any(collide(subject, wide) for wide in stream["subjects"]):
+            return errors.FILTER_NOT_SUBSET
+        if any(collide(subject, other) for other in filters[:index]):
+            return errors.FILTERS_OVERLAP
+    return None
+
+
+def refuse_consumer_update(old: Config, new: Config) -> ApiError | None:
+    """What of a consumer cannot change (nats-server consumer.go checkNewConsumerConfig, behaviour)."""
+    words = {
+        "deliver_policy": "deliver policy", "opt_start_seq": "start sequence", "opt_start_time": "start time",
+        "ack_policy": "ack policy", "replay_policy": "replay policy", "mem_storage": "memory storage",
+    }  # fmt: skip
+    for name in CONSUMER_FIXED:
+        if old.get(name) != new.get(name):
+            return errors.CONSUMER_CREATE.of(err=f"{words[name]} can not be updated")
+    if old.get("max_waiting") != new.get("max_waiting"):
+        return errors.CONSUMER_CREATE.of(err="max waiting can not be updated")
+    return None

@@ -1,0 +1,255 @@
+"""One pull consumer: what was delivered, what is acknowledged, who waits. A fold of its events, and its waiting requests.
+
+State changes only by ``fold(event)``, live and on replay. Events are JSON arrays in the executor's state stream, their key
+is ``<stream id>/<name>``; sequences stand as ranges ``[first, count]``:
+
+    ["create", account, stream id, stream, name, config, now, first sequence]     ["config", config]      ["delete"]
+    ["deliver", now, ranges, next sequence]      ["ack", now, ranges]             ["retry", [[sequence, due], ...]]
+
+``deliver`` counts each sequence's attempts; ``ack`` takes sequences out of ``pending`` (also TERM, and what had its last
+attempt); ``retry`` sets when a pending one is due again (NAK, in progress). Invariant: ``pending`` is in the order of first
+delivery, which is that of sequences; every sequence below its first one is acknowledged.
+
+What is not folded (who waits, what was read ahead) is made anew by ``begin``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols.nats.jetstream_config import Config
+from protocols.nats.mapping import pattern_of
+from substrate.api import Account, Address, Pattern, Record, StreamId
+from substrate.interest import Tokens
+
+Ranges = list[list[int]]
+EVERYTHING = b"%#"
+
+
+@dataclass(slots=True)
+class Owed:
+    """One message delivered and not acknowledged."""
+
+    consumer_seq: int  # of its last delivery
+    due_ns: int  # when it is delivered again
+    count: int  # deliveries so far
+    first_consumer_seq: int
+
+
+@dataclass(slots=True)
+class Pull:
+    """One waiting request for messages."""
+
+    reply: bytes
+    batch: int
+    max_bytes: int  # 0: no bound
+    expires_ns: int  # 0: never
+    no_wait: bool
+    heartbeat_ns: int  # 0: none
+    heartbeat_due_ns: int
+    session: object
+    delivered: int = 0
+
+
+class AnyOf:
+    """A pattern that matches what one of several matches."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, patterns: Iterable[Pattern]) -> None:
+        self._patterns = tuple(patterns)
+
+    def matches(self, address: Address) -> bool:
+        return any(pattern.matches(address) for pattern in self._patterns)
+
+
+def ranges_of(sequences: Iterable[int]) -> Ranges:
+    """Sequences as ``[first, count]``, in order."""
+    found: Ranges = []
+    for sequence in sequences:
+        if found and sequence == found[-1][0] + found[-1][1]:
+            found[-1][1] += 1
+        else:
+            found.append([sequence, 1])
+    return found
+
+
+def sequences_of(ranges: Ranges) -> Iterable[int]:
+    for first, count in ranges:
+        yield from range(first, first + count)
+
+
+@dataclass(slots=True)
+class Consumer:
+    account: Account
+    stream_id: StreamId
+    stream: str
+    name: str
+    config: Config
+    created_ns: int
+    cursor: int  # the next sequence to look at
+    delivered_consumer: int = 0
+    delivered_stream: int = 0
+    floor_consumer: int = 0
+    floor_stream: int = 0
+    delivered_ns: int = 0
+    acked_ns: int = 0
+    pending: dict[int, Owed] = field(default_factory=dict)
+
+    # not folded
+    look: int = 0  # as ``cursor``, also past what does not match
+    waiting: deque[Pull] = field(default_factory=deque)
+    active_ns: int = 0
+    due: list[tuple[int, int]] = field(default_factory=list)
+    """A heap of (due, sequence); an entry that is not ``pending``'s own any more is skipped."""
+    window: list[Record] = field(default_factory=list)  # read ahead: records that match, ascending
+    window_at: int = 0
+    window_end: int = 0  # the window holds all that matches below this sequence
+    reading: bool = False
+    serving: bool = False
+    counted: int = 0  # messages that match, from the cursor to ``counted_to``
+    counted_to: int = 0
+    counters: list[Callable[[], None]] = field(default_factory=list)  # who waits for the count
+    deleted: bool = False
+    armed_ns: int = 0
+
+    @property
+    def key(self) -> bytes:
+        return f"{self.stream_id}/{self.name}".encode()
+
+    @property
+    def acks(self) -> str:
+        return str(self.config["ack_policy"])
+
+    def filters(self) -> list[str]:
+        one = self.config.get("filter_subject")
+        return [one] if one else list(self.config.get("filter_subjects", ()))
+
+    def pattern(self) -> Pattern:
+        """What it wants of its stream."""
+        filters = self.filters()
+        if not filters:
+            return Tokens(EVERYTHING)
+        patterns = [pattern_of(subject.encode()) for subject in filters]
+        return patterns[0] if len(patterns) == 1 else AnyOf(patterns)
+
+    def begin(self, now_ns: int) -> None:
+        """After a replay, a creation or a change of filters: nobody waits, nothing is read ahead."""
+        self.due = [(owed.due_ns, sequence) for sequence, owed in self.pending.items()]
+        heapq.heapify(self.due)
+        self.look = self.cursor
+        self.forget_read()
+        self.active_ns = now_ns
+
+    def forget_read(self) -> None:
+        self.window, self.window_at, self.window_end = [], 0, 0
+        self.counted, self.counted_to = 0, self.look
+
+    # the fold
+
+    def fold(self, event: list[Any]) -> None:
+        """Apply one event of this consumer."""
+        kind = event[0]
+        if kind == "deliver":
+            self._delivered(event[1], event[2], event[3])
+        elif kind == "ack":
+            for sequence in sequences_of(event[2]):
+                self.pending.pop(sequence, None)
+            self.acked_ns = event[1]
+            self._raise_floor()
+        elif kind == "retry":
+            for sequence, due_ns in event[1]:
+                owed = self.pending.get(sequence)
+                if owed is not None:
+                    owed.due_ns = due_ns
+                    heapq.heappush(self.due, (due_ns, sequence))
+        elif kind == "config":
+            self.config = event[1]
+
+    def _delivered(self, now_ns: int, ranges: Ranges, cursor: int) -> None:
+        for sequence in sequences_of(ranges):
+            self.delivered_consumer += 1
+            self.delivered_stream = max(self.delivered_stream, sequence)
+            if self.acks == "none":
+                continue
+            owed = self.pending.get(sequence)
+            if owed is None:
+                owed = self.pending[sequence] = Owed(self.delivered_consumer, 0, 0, self.delivered_consumer)
+            owed.consumer_seq = self.delivered_consumer
+            owed.count += 1
+            owed.due_ns = now_ns + self.wait_ns(owed.count)
+            heapq.heappush(self.due, (owed.due_ns, sequence))
+        self.cursor = cursor
+        self.look = max(self.look, cursor)
+        self.delivered_ns = now_ns
+        if self.acks == "none":
+            self.floor_consumer, self.floor_stream = self.delivered_consumer, self.delivered_stream
+
+    def wait_ns(self, count: int) -> int:
+        """How long the ``count``-th delivery may stay unacknowledged."""
+        backoff = self.config.get("backoff")
+        if backoff:
+            return int(backoff[min(count, len(backoff)) - 1])
+        return int(self.config.get("ack_wait", 0))
+
+    def _raise_floor(self) -> None:
+        if not self.pending:
+            self.floor_consumer, self.floor_stream = self.delivered_consumer, self.delivered_stream
+            return
+        first = next(iter(self.pending))
+        self.floor_stream = max(self.floor_stream, first - 1)
+        self.floor_consumer = max(self.floor_consumer, self.pending[first].first_consumer_seq - 1)
+
+    def state(self) -> list[Any]:
+        """For a checkpoint: what ``restore`` takes."""
+        return [
+            self.account, self.stream_id, self.stream, self.name, self.config, self.created_ns, self.cursor,
+            self.delivered_consumer, self.delivered_stream, self.floor_consumer, self.floor_stream, self.delivered_ns,
+            self.acked_ns,
+            [[s, o.consumer_seq, o.due_ns, o.count, o.first_consumer_seq] for s, o in self.pending.items()],
+        ]  # fmt: skip
+
+    @staticmethod
+    def restore(state: list[Any]) -> Consumer:
+        return Consumer(*state[:13], {row[0]: Owed(*row[1:]) for row in state[13]})
+
+    # what is next
+
+    def retry_due(self, now_ns: int) -> int:
+        """The sequence that is due again, or 0; what is not pending any more is forgotten."""
+        while self.due:
+            due_ns, sequence = self.due[0]
+            owed = self.pending.get(sequence)
+            if owed is None or owed.due_ns != due_ns:
+                heapq.heappop(self.due)
+            elif due_ns <= now_ns:
+                return sequence
+            else:
+                return 0
+        return 0
+
+    def deadline_ns(self) -> int:
+        """When something of this consumer falls due that time alone brings; 0: nothing."""
+        found = []
+        if self.waiting:
+            found += [pull.expires_ns for pull in self.waiting if pull.expires_ns]
+            found += [pull.heartbeat_due_ns for pull in self.waiting if pull.heartbeat_ns]
+            self.retry_due(0)
+            if self.due:
+                found.append(self.due[0][0])
+        threshold = self.config.get("inactive_threshold", 0)
+        if threshold and not self.waiting:
+            found.append(self.active_ns + threshold)
+        return min(found, default=0)
+
+    def may_take(self) -> bool:
+        """Whether one more new message may be delivered before something is acknowledged."""
+        most = self.config.get("max_ack_pending", -1)
+        return self.acks == "none" or most < 0 or len(self.pending) < most
+
+    def redelivered(self) -> int:
+        return sum(1 for owed in self.pending.values() if owed.count > 1)

@@ -1,0 +1,514 @@
+"""JetStream's pull side: CONSUMER.MSG.NEXT, deliveries, redeliveries, acknowledgements (``$JS.ACK.``).
+
+As nats-server 2.15 does it (server/consumer.go, behaviour; ADR-13, ADR-37): requests wait in order, at most
+``max_waiting``; ``no_wait`` ends with 404 when nothing is left; ``expires`` with 408 and what was not delivered; heartbeats
+while nothing comes. A message that is due again goes before a new one. Deviation: a waiting request is served until it has
+its batch before the next one gets anything (nats-server takes turns).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from protocols.nats.jetstream_consumer import Consumer, Pull, ranges_of
+from protocols.nats.jetstream_read import READ_BYTES, Scan
+from protocols.nats.jetstream_wire import (
+    AckRequest,
+    ApiRequest,
+    JsonError,
+    Reply,
+    check_fields,
+    parse_duration,
+    read,
+)
+from protocols.nats.jetstream_wire import status as status_block
+from protocols.nats.mapping import header_block
+from substrate.api import Account, Answer, Batches, Record, Tail
+
+if TYPE_CHECKING:
+    from protocols.nats.jetstream import JetStream
+
+NO_MESSAGES = status_block(404, "No Messages")
+DELETED = status_block(409, "Consumer Deleted")
+BATCH_A_TURN = 1000
+"""Messages delivered before others have their say."""
+PULL_FIELDS: dict[str, tuple[type, ...]] = {
+    "batch": (int,), "expires": (int,), "no_wait": (bool,), "max_bytes": (int,), "idle_heartbeat": (int,),
+    "group": (str,), "min_pending": (int,), "min_ack_pending": (int,), "id": (str,), "priority": (int,),
+}  # fmt: skip
+
+
+def next_message(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
+    """CONSUMER.MSG.NEXT.<stream>.<consumer>: empty, a number, or an object."""
+    consumer = owner.find(request.account, names[0], names[1])
+    if consumer is None:
+        reply.nobody()
+        return
+    reply.silence()
+    if request.reply:
+        ask(owner, consumer, request.reply, request.payload, session)
+
+
+def ask(owner: JetStream, consumer: Consumer, inbox: bytes, body: bytes, session: object) -> None:
+    """A request for messages, from MSG.NEXT or behind a +NXT."""
+    now_ns = owner.world.now_ns
+    try:
+        wanted = _read_pull(body)
+    except JsonError as error:
+        _tell(owner, consumer.account, inbox, status_block(400, f"Bad Request - {error}"))
+        return
+    refused = _refuse(consumer, wanted)
+    expires = wanted.get("expires", 0)
+    pull = Pull(
+        inbox, wanted.get("batch") or 1, wanted.get("max_bytes", 0), now_ns + expires if expires else 0,
+        wanted.get("no_wait", False), wanted.get("idle_heartbeat", 0), now_ns + wanted.get("idle_heartbeat", 0), session,
+    )  # fmt: skip
+    if refused is None and len(consumer.waiting) >= consumer.config["max_waiting"]:
+        _end_waits(owner, consumer)
+        if len(consumer.waiting) >= consumer.config["max_waiting"]:
+            refused = status_block(409, "Exceeded MaxWaiting")
+    if refused is not None:
+        _tell(owner, consumer.account, inbox, refused)
+        return
+    consumer.active_ns = now_ns
+    consumer.waiting.append(pull)
+    owner.watch(consumer.stream_id)
+    serve(owner, consumer)
+
+
+def _read_pull(body: bytes) -> dict[str, Any]:
+    text = body.strip()
+    if not text:
+        return {}
+    if text[:1] != b"{":
+        if text.isdigit() and len(text) < 10:
+            return {"batch": int(text)}
+        raise JsonError(f"invalid batch size {text.decode('utf-8', 'replace')}")
+    return check_fields(read(text, with_offset=False), PULL_FIELDS, "JSApiConsumerGetNextRequest")
+
+
+def _refuse(consumer: Consumer, wanted: dict[str, Any]) -> bytes | None:
+    config = consumer.config
+    expires, batch = wanted.get("expires", 0), wanted.get("batch", 1)
+    if wanted.get("group") or wanted.get("id") or wanted.get("min_pending") or wanted.get("min_ack_pending") or wanted.get("priority"):
+        return status_block(400, "Bad Request - priority groups are not supported")
+    if batch < 0 or expires < 0 or wanted.get("max_bytes", 0) < 0 or wanted.get("idle_heartbeat", 0) < 0:
+        return status_block(400, "Bad Request - negative number")
+    if wanted.get("idle_heartbeat", 0) * 2 > expires:
+        return status_block(400, "Bad Request - heartbeat value too large")
+    if 0 < config.get("max_batch", 0) < batch:
+        return status_block(409, f"Exceeded MaxRequestBatch of {config['max_batch']}")
+    if 0 < config.get("max_expires", 0) < expires:
+        return status_block(409, f"Exceeded MaxRequestExpires of {go_duration(config['max_expires'])}")
+    if 0 < config.get("max_bytes", 0) < wanted.get("max_bytes", 0):
+        return status_block(409, f"Exceeded MaxRequestMaxBytes of {config['max_bytes']}")
+    return None
+
+
+def go_duration(nanoseconds: int) -> str:
+    """As Go prints a time.Duration."""
+    if nanoseconds < 1_000_000_000:
+        for unit, size in (("ms", 1_000_000), ("µs", 1_000)):
+            if nanoseconds >= size:
+                return f"{nanoseconds / size:g}{unit}"
+        return f"{nanoseconds}ns"
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1_000_000_000:.9f}".rstrip("0").rstrip(".") + "s"
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text
+
+
+# endings
+
+
+def status(owner: JetStream, consumer: Consumer, pull: Pull, block: bytes) -> None:
+    _tell(owner, consumer.account, pull.reply, block)
+
+
+def _tell(owner: JetStream, account: Account, inbox: bytes, block: bytes) -> None:
+    route, sinks = owner.sinks(account, inbox)
+    if route is not None:
+        owner.send(route, sinks, inbox, b"", block, b"")
+
+
+def _ended(pull: Pull, code: int, text: str) -> bytes:
+    return status_block(code, text, Nats_Pending_Messages=pull.batch - pull.delivered, Nats_Pending_Bytes=pull.max_bytes)
+
+
+def _end_waits(owner: JetStream, consumer: Consumer, nothing_left: bool = False) -> None:
+    """End the requests that are over: expired, ``no_wait`` with nothing left, nobody listening any more."""
+    now_ns = owner.world.now_ns
+    kept = []
+    for pull in consumer.waiting:
+        if pull.expires_ns and now_ns >= pull.expires_ns:
+            status(owner, consumer, pull, _ended(pull, 408, "Request Timeout"))
+        elif nothing_left and pull.no_wait and (not pull.expires_ns or pull.delivered):
+            status(owner, consumer, pull, NO_MESSAGES)
+        elif owner.sinks(consumer.account, pull.reply)[1]:
+            kept.append(pull)
+    if len(kept) != len(consumer.waiting):
+        consumer.active_ns = now_ns
+        consumer.waiting.clear()
+        consumer.waiting.extend(kept)
+
+
+def timed(owner: JetStream, consumer: Consumer) -> None:
+    """Something of this consumer is due: an expiry, a heartbeat, a redelivery, its own end."""
+    now_ns = owner.world.now_ns
+    threshold = consumer.config.get("inactive_threshold", 0)
+    if threshold and not consumer.waiting and now_ns >= consumer.active_ns + threshold:
+        owner.drop(consumer)
+        return
+    serve(owner, consumer)
+    for pull in consumer.waiting:
+        if pull.heartbeat_ns and now_ns >= pull.heartbeat_due_ns:
+            pull.heartbeat_due_ns = now_ns + pull.heartbeat_ns
+            block = status_block(
+                100, "Idle Heartbeat",
+                Nats_Last_Consumer=consumer.delivered_consumer, Nats_Last_Stream=consumer.delivered_stream,
+            )  # fmt: skip
+            status(owner, consumer, pull, block)
+
+
+# deliveries
+
+
+def serve(owner: JetStream, consumer: Consumer) -> None:
+    """Give waiting requests what there is."""
+    if consumer.serving or consumer.reading or consumer.deleted:
+        return  # it goes on by itself
+    consumer.serving = True
+    rounds = 0
+    try:
+        while consumer.waiting and not consumer.deleted and _count(owner, consumer):
+            if not _serve_first(owner, consumer):
+                break
+            rounds += 1
+            if rounds > 64:
+                owner.defer(lambda: serve(owner, consumer))
+                break
+    finally:
+        consumer.serving = False
+    owner.arm(consumer)
+
+
+def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> None:
+    """Know how many messages are left for this consumer, then go on."""
+    consumer.counters.append(then)
+    if len(consumer.counters) > 1:
+        return  # it is being counted
+    pattern = consumer.pattern()
+
+    def each(records: tuple[Record, ...], end: int) -> bool:
+        consumer.counted += sum(1 for record in records if record.position >= consumer.look - 1)
+        consumer.counted_to = end + 1
+        return True
+
+    def over() -> None:
+        ready, consumer.counters = consumer.counters, []
+        for act in ready:
+            act()
+
+    def begin(tail: Tail | None) -> None:
+        if tail is None:
+            over()
+            return
+        end = tail.durable
+        consumer.look = max(consumer.look, tail.start + 1)  # what was before is gone
+        if consumer.counted_to < consumer.look:
+            consumer.counted, consumer.counted_to = 0, consumer.look
+        if consumer.counted_to > end:
+            over()
+        elif not consumer.filters():
+            consumer.counted += end + 1 - consumer.counted_to
+            consumer.counted_to = end + 1
+            over()
+        else:
+            Scan(owner, consumer.stream_id, consumer.counted_to - 1, pattern, each, over).run()
+
+    owner.tail(consumer.stream_id, begin)
+
+
+def _count(owner: JetStream, consumer: Consumer) -> bool:
+    """True: what is left is known now; else ``serve`` is called when it is."""
+    done: list[bool] = []
+
+    def then() -> None:
+        done.append(True)
+        if not consumer.serving:
+            serve(owner, consumer)
+
+    count(owner, consumer, then)
+    return bool(done)
+
+
+def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
+    """Deliver to the request that waits longest. True: look again; False: nothing to do until something happens."""
+    _end_waits(owner, consumer)
+    if not consumer.waiting:
+        return False
+    pull = consumer.waiting[0]
+    route, sinks = owner.sinks(consumer.account, pull.reply)
+    now_ns = owner.world.now_ns
+    taken: list[tuple[int, Record]] = []
+    size = pull.max_bytes
+    cursor = consumer.look
+    counted = consumer.counted
+    while pull.delivered + len(taken) < pull.batch and len(taken) < BATCH_A_TURN:
+        sequence = consumer.retry_due(now_ns)
+        if sequence:
+            if taken:
+                break  # redeliveries come one at a time, each with its own read
+            return _redeliver(owner, consumer, pull, sequence)
+        if not (consumer.acks == "none" or _room(consumer, len(taken))):
+            break
+        record = _ahead(consumer, cursor)
+        if record is None:
+            if cursor < consumer.window_end:
+                cursor = consumer.window_end
+            if taken:
+                break
+            consumer.look = max(consumer.look, cursor)
+            return _read_ahead(owner, consumer)
+        if size and _size(owner, consumer, record) > size:
+            if not taken:
+                _too_small(owner, consumer, pull)
+                return True
+            size = -1
+            break
+        size -= _size(owner, consumer, record) if size else 0
+        taken.append((record.position + 1, record))
+        counted -= 1
+        cursor = record.position + 2
+        consumer.window_at += 1
+    if taken and route is not None:
+        ranges = ranges_of([sequence for sequence, _ in taken])
+        first = consumer.delivered_consumer + 1
+        owner.decide(consumer, ["deliver", now_ns, ranges, cursor])
+        left = counted + len(taken)
+        for index, (sequence, record) in enumerate(taken):
+            left -= 1
+            consumer_seq = first + index
+            _deliver(owner, consumer, pull, route, sinks, record, 1, sequence, consumer_seq, left)
+        consumer.counted = counted
+        if pull.max_bytes:
+            pull.max_bytes = max(size, 0) or -1
+        _delivered(owner, consumer, pull, len(taken))
+    if size < 0 and pull in consumer.waiting:
+        _too_small(owner, consumer, pull)
+    return bool(taken)
+
+
+def _room(consumer: Consumer, more: int) -> bool:
+    most = int(consumer.config.get("max_ack_pending", -1))
+    return most < 0 or len(consumer.pending) + more < most
+
+
+def _ahead(consumer: Consumer, cursor: int) -> Record | None:
+    """The next record read ahead at or above the cursor."""
+    while consumer.window_at < len(consumer.window):
+        record = consumer.window[consumer.window_at]
+        if record.position + 1 >= cursor:
+            return record
+        consumer.window_at += 1
+    return None
+
+
+def _read_ahead(owner: JetStream, consumer: Consumer) -> bool:
+    """Read on from the cursor. True: there is more to look at now."""
+    if consumer.counted <= 0:
+        _end_waits(owner, consumer, nothing_left=True)
+        return False
+    found: list[bool] = []
+
+    def got(answer: Answer) -> None:
+        consumer.reading = False
+        if isinstance(answer, Batches):
+            consumer.window = list(answer.records)
+            consumer.window_at = 0
+            consumer.window_end = answer.next + 1
+            if answer.next < consumer.look:
+                consumer.counted = 0  # the end, whatever was counted (control records have positions too)
+            found.append(True)
+        if not consumer.serving:
+            serve(owner, consumer)
+
+    consumer.reading = True
+    owner.read(consumer.stream_id, consumer.look - 1, READ_BYTES, consumer.pattern(), got)
+    return bool(found)
+
+
+def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) -> bool:
+    """Deliver what is due again, or drop it after its last attempt. True: look again."""
+    owed = consumer.pending[sequence]
+    now_ns = owner.world.now_ns
+    most = consumer.config["max_deliver"]
+    if 0 < most <= owed.count:
+        owner.world.note("nats_max_deliveries", f"{consumer.stream} > {consumer.name}: {sequence} after {owed.count}")
+        owner.decide(consumer, ["ack", consumer.acked_ns, [[sequence, 1]]])
+        return True
+    found: list[bool] = []
+
+    def got(answer: Answer) -> None:
+        consumer.reading = False
+        records = answer.records if isinstance(answer, Batches) else ()
+        if not isinstance(answer, Batches) or not records or records[0].position + 1 != sequence:
+            owner.decide(consumer, ["ack", consumer.acked_ns, [[sequence, 1]]])  # no longer stored
+        elif sequence in consumer.pending and pull in consumer.waiting:
+            route, sinks = owner.sinks(consumer.account, pull.reply)
+            if pull.max_bytes and _size(owner, consumer, records[0]) > pull.max_bytes:
+                _too_small(owner, consumer, pull)
+            elif route is not None:
+                owner.decide(consumer, ["deliver", now_ns, [[sequence, 1]], consumer.cursor])
+                again = consumer.pending[sequence]
+                _deliver(
+                    owner, consumer, pull, route, sinks, records[0], again.count, sequence, again.consumer_seq, consumer.counted
+                )
+                if pull.max_bytes:
+                    pull.max_bytes = max(pull.max_bytes - _size(owner, consumer, records[0]), 0) or -1
+                _delivered(owner, consumer, pull, 1)
+        found.append(True)
+        if not consumer.serving:
+            serve(owner, consumer)
+
+    consumer.reading = True
+    owner.read(consumer.stream_id, sequence - 1, 1, consumer.pattern(), got)
+    return bool(found)
+
+
+def _too_small(owner: JetStream, consumer: Consumer, pull: Pull) -> None:
+    """The next message does not fit what is left of the request's bytes."""
+    pull.max_bytes = max(pull.max_bytes, 0)
+    status(owner, consumer, pull, _ended(pull, 409, "Message Size Exceeds MaxBytes"))
+    consumer.waiting.remove(pull)
+
+
+def _delivered(owner: JetStream, consumer: Consumer, pull: Pull, count: int) -> None:
+    pull.delivered += count
+    pull.heartbeat_due_ns = owner.world.now_ns + pull.heartbeat_ns
+    consumer.active_ns = owner.world.now_ns
+    if pull.delivered >= pull.batch:
+        consumer.waiting.remove(pull)
+
+
+def _deliver(
+    owner: JetStream, consumer: Consumer, pull: Pull, route: Any, sinks: Any, record: Record, count: int,
+    sequence: int, consumer_seq: int, left: int,
+) -> None:  # fmt: skip
+    block = header_block(record.headers) if record.headers else b""
+    payload = record.value or b""
+    if consumer.config.get("headers_only"):
+        block = (block[:-2] if block else b"NATS/1.0\r\n") + b"Nats-Msg-Size: %d\r\n\r\n" % len(payload)
+        payload = b""
+    reply = ack_subject(consumer, count, sequence, consumer_seq, record.timestamp_ms, max(left, 0))
+    owner.send(route, sinks, owner.subject(record.address), reply, block, payload)
+
+
+def ack_subject(consumer: Consumer, count: int, sequence: int, consumer_seq: int, timestamp_ms: int, left: int) -> bytes:
+    """Where a delivery is acknowledged (the nine tokens of version 1)."""
+    text = f"$JS.ACK.{consumer.stream}.{consumer.name}.{count}.{sequence}.{consumer_seq}.{timestamp_ms * 1_000_000}.{left}"
+    return text.encode()
+
+
+def _size(owner: JetStream, consumer: Consumer, record: Record) -> int:
+    """What a delivery counts against ``max_bytes``: its subject, reply, headers and payload."""
+    block = len(header_block(record.headers)) if record.headers else 0
+    reply = len(ack_subject(consumer, 1, record.position + 1, consumer.delivered_consumer + 1, record.timestamp_ms, 0))
+    return len(owner.subject(record.address)) + reply + block + len(record.value or b"")
+
+
+# acknowledgements
+
+
+def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple[tuple[bytes, ...], int]:
+    """Fold a run of acknowledgements. Returns the replies to confirm and the commit to wait for."""
+    commit = 0
+    confirm: list[bytes] = []
+    touched: dict[tuple[str, str], _Acks] = {}
+    for subject, reply, payload in request.acks:
+        parsed = parse_ack(subject)
+        if parsed is None:
+            continue
+        stream, name, sequence = parsed
+        acks = touched.get((stream, name))
+        if acks is None:
+            consumer = owner.find(request.account, stream, name)
+            if consumer is None:
+                continue
+            acks = touched[stream, name] = _Acks(consumer)
+        _one_ack(owner, acks, sequence, reply, payload)
+        if reply and not payload.startswith(b"+NXT"):
+            confirm.append(reply)
+    for acks in touched.values():
+        commit = max(commit, acks.fold(owner))
+        acks.consumer.active_ns = owner.world.now_ns
+        for inbox, body in acks.pulls:
+            ask(owner, acks.consumer, inbox, body, session)
+        serve(owner, acks.consumer)
+    return tuple(confirm), commit
+
+
+class _Acks:
+    """What one call acknowledges of one consumer."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.done: set[int] = set()
+        self.retries: list[list[int]] = []
+        self.pulls: list[tuple[bytes, bytes]] = []
+
+    def fold(self, owner: JetStream) -> int:
+        commit = 0
+        if self.retries:
+            commit = owner.decide(self.consumer, ["retry", self.retries])
+        if self.done:
+            commit = owner.decide(self.consumer, ["ack", owner.world.now_ns, ranges_of(sorted(self.done))])
+        return commit
+
+
+def parse_ack(subject: bytes) -> tuple[str, str, int] | None:
+    """Stream, consumer and stream sequence of an ack subject, in either of its two forms."""
+    tokens = subject.decode("utf-8", "replace").split(".")
+    if len(tokens) in (11, 12):
+        tokens = tokens[:2] + tokens[4:]
+    if len(tokens) not in (9, 10) or not tokens[5].isdigit() or len(tokens[5]) > 19:
+        return None
+    return tokens[2], tokens[3], int(tokens[5])
+
+
+def _one_ack(owner: JetStream, acks: _Acks, sequence: int, reply: bytes, payload: bytes) -> None:
+    consumer = acks.consumer
+    now_ns = owner.world.now_ns
+    word, _, rest = payload.strip().partition(b" ")
+    owed = consumer.pending.get(sequence)
+    if word in (b"", b"+ACK", b"+OK", b"+NXT") or payload.startswith((b"+ACK", b"+NXT")):
+        if consumer.acks == "all":
+            acks.done.update(pending for pending in consumer.pending if pending <= sequence)
+        elif owed is not None:
+            acks.done.add(sequence)
+        if word == b"+NXT" and reply:
+            acks.pulls.append((reply, rest))
+    elif owed is None:
+        return
+    elif word == b"-NAK":
+        acks.retries.append([sequence, now_ns + _nak_delay(rest)])
+    elif word == b"+WPI":
+        acks.retries.append([sequence, now_ns + consumer.wait_ns(owed.count)])
+    elif word == b"+TERM":
+        acks.done.add(sequence)
+
+
+def _nak_delay(text: bytes) -> int:
+    """Nanoseconds, from ``{"delay": ns}`` or a Go duration; 0 if it is neither."""
+    text = text.strip()
+    if not text:
+        return 0
+    try:
+        if text[:1] == b"{":
+            delay = json.loads(text).get("delay", 0)
+            return max(int(delay), 0) if isinstance(delay, int) else 0
+        return parse_duration(text.decode())
+    except (ValueError, AttributeError, UnicodeDecodeError):
+        return 0

@@ -1,0 +1,127 @@
+"""Reading streams for the JetStream executor, a piece a turn, so that a long stream stalls nobody.
+
+``Scan`` walks a stream's records up to its durable end; ``Totals`` keeps what STREAM.INFO tells of a stream: counted once,
+then only what is new. Both go on when the world answers, at once or later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from protocols.nats.mapping import header_block, subject_of_address
+from substrate.api import Batches, Pattern, Record, StreamId, Tail
+from substrate.interest import Tokens
+
+if TYPE_CHECKING:
+    from protocols.nats.jetstream import JetStream
+
+READ_BYTES = 256 * 1024
+PIECES_A_TURN = 16
+SUBJECTS_MAX = 100_000
+STORED_OVERHEAD = 30
+"""What nats-server's file store counts for a message beside its subject, headers and payload."""
+
+
+class Scan:
+    """Calls ``each(records, next position)`` until it answers False or the end is reached; then ``done()``."""
+
+    def __init__(
+        self,
+        owner: JetStream,
+        stream: StreamId,
+        start: int,
+        pattern: Pattern,
+        each: Callable[[tuple[Record, ...], int], bool],
+        done: Callable[[], None],
+    ) -> None:
+        self._owner = owner
+        self._stream = stream
+        self._at = start
+        self._pattern = pattern
+        self._each = each
+        self._done = done
+        self._running = False
+        self._waits = False
+        self._over = False
+
+    def run(self) -> None:
+        """Go on; a piece of work at a time."""
+        self._running = True
+        pieces = 0
+        while not self._over:
+            if pieces == PIECES_A_TURN:
+                self._running = False
+                self._owner.defer(self.run)
+                return
+            pieces += 1
+            self._waits = True
+            self._owner.read(self._stream, self._at, READ_BYTES, self._pattern, self._got)
+            if self._waits:
+                self._running = False
+                return
+        self._running = False
+        self._done()
+
+    def _got(self, answer: object) -> None:
+        self._waits = False
+        if isinstance(answer, Batches):
+            ended = answer.next <= self._at
+            self._at = answer.next
+            self._over = not self._each(answer.records, answer.next) or ended
+        else:
+            self._over = True
+        if not self._running:
+            self.run()
+
+
+class Totals:
+    """Of one stream: messages' bytes as nats-server counts them, and how many of each subject."""
+
+    def __init__(self, owner: JetStream, stream: StreamId) -> None:
+        self._owner = owner
+        self._stream = stream
+        self._start = -1
+        self._end = 0
+        self._then: list[Callable[[], None]] = []
+        self.bytes = 0
+        self.subjects: dict[bytes, int] = {}
+        self.first_ms = 0
+        self.last_ms = 0
+
+    def bring_up(self, tail: Tail, then: Callable[[], None]) -> None:
+        """Call ``then`` once all that is durable now is counted."""
+        if self._start != tail.start:
+            self._start, self._end, self.bytes = tail.start, tail.start, 0
+            self.subjects = {}
+        if self._end >= tail.durable and not self._then:
+            then()
+            return
+        self._then.append(then)
+        if len(self._then) == 1:
+            Scan(self._owner, self._stream, self._end, Tokens(b"%#"), self._count, self._ready).run()
+
+    def _count(self, records: tuple[Record, ...], end: int) -> bool:
+        for record in records:
+            if record.position == self._start:
+                self.first_ms = record.timestamp_ms
+            self.last_ms = record.timestamp_ms
+            self.bytes += stored_bytes(record)
+            if record.address in self.subjects or len(self.subjects) < SUBJECTS_MAX:
+                self.subjects[record.address] = self.subjects.get(record.address, 0) + 1
+        self._end = end
+        return True
+
+    def _ready(self) -> None:
+        ready, self._then = self._then, []
+        for then in ready:
+            then()
+
+
+def stored_bytes(record: Record) -> int:
+    """Of one message as nats-server's file store counts it."""
+    block = header_block(record.headers) if record.headers else b""
+    size = STORED_OVERHEAD + len(subject_of_address(record.address)) + len(record.value or b"")
+    return size + len(block) + 4 if block else size
+
+
