@@ -46,13 +46,14 @@ class Later:
 class Block:
     """Answered by a handler that would have to wait: for these keys, at most until ``deadline_ms`` (0: for ever)."""
 
-    __slots__ = ("deadline_ms", "keys", "reply", "words")
+    __slots__ = ("deadline_ms", "keys", "reply", "streams", "words")
 
     def __init__(self, keys: list[bytes], deadline_ms: int, reply: bytes, words: list[bytes]) -> None:
         self.keys = keys
         self.deadline_ms = deadline_ms
         self.reply = reply
         self.words = words
+        self.streams: list[tuple[Any, bytes]] = []  # topics among the keys: (name, topic id), key
 
 
 class Client:

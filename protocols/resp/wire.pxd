@@ -19,9 +19,11 @@ cdef class Run:
     cdef public bint transaction
     cdef public bint blocks
     cdef public object account
+    cdef public bytes peer
     cdef public object specials
     cdef public object special_names
     cdef public Py_ssize_t bulk_bytes_max
+    cdef public Py_ssize_t run_max
     cdef Py_ssize_t _partial_at
     cdef Py_ssize_t _partial_argc
     cdef Py_ssize_t _partial_index
@@ -29,7 +31,6 @@ cdef class Run:
     cdef long long _number
     cdef Py_ssize_t _next
     cpdef int cut(self, object data, Py_ssize_t start, Py_ssize_t end) except? -1
-    cpdef bint first(self)
     cpdef list arguments(self, Py_ssize_t at)
     cpdef release(self)
     cdef int _parse_number(self, Py_ssize_t at, Py_ssize_t end) except? -1

@@ -31,9 +31,13 @@ SPECIAL = 1
 """The next request is one that the session handles itself: its numbers stand at ``fill``; ``taken`` is behind it."""
 INLINE = 2
 """The next request is the line ``line_start:line_end``; ``taken`` is behind it."""
+MORE = 4
+"""``RUN_MAX`` requests were cut; there may be more behind ``taken``."""
 BROKEN = 3
 """``error`` says what is wrong; nothing behind ``taken`` can be read."""
 
+RUN_MAX = 256
+"""Requests in one run: bounds what their replies may hold before anybody looks at the outbox."""
 ARGUMENTS_MAX = 1024 * 1024
 BULK_BYTES_MAX = 512 * 1024 * 1024
 LINE_BYTES_MAX = 64 * 1024
@@ -77,9 +81,11 @@ class Run:
         self.transaction = False
         self.blocks = False
         self.account = account
+        self.peer = b"?:0"
         self.specials = specials
         self.special_names = special_names
         self.bulk_bytes_max = BULK_BYTES_MAX
+        self.run_max = RUN_MAX
         self._partial_at = 0
         self._partial_argc = 0
         self._partial_index = 0
@@ -187,13 +193,11 @@ class Run:
             at += 4 + 2 * argc
             self.count += 1
             self.fill = at
+            if self.count >= self.run_max:
+                self.taken = position
+                return MORE
         self.taken = position
         return COMPLETE
-
-    @cython.ccall
-    def first(self) -> cython.bint:
-        """Whether the run is empty."""
-        return self.count == 0
 
     @cython.ccall
     def arguments(self, at: cython.Py_ssize_t) -> list:
@@ -236,6 +240,7 @@ class Run:
         copy.protocol = self.protocol
         copy.transaction = self.transaction
         copy.blocks = self.blocks
+        copy.peer = self.peer
         return copy
 
     def own(self) -> Run:

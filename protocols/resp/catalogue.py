@@ -1,0 +1,76 @@
+"""All commands in one table, put together from the families. Everything that knows commands asks here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from protocols.resp import (
+    connection,
+    hashes,
+    keys,
+    lists,
+    pubsub,
+    server,
+    sets,
+    streams,
+    strings,
+    topics,
+    transactions,
+    zsets,
+    zsets_algebra,
+)
+from protocols.resp.errors import unknown_command, unknown_subcommand, wrong_arity
+from protocols.resp.table import NO_KEYS, Command
+
+FAMILIES = (
+    strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
+)  # fmt: skip
+
+INTERNAL = (
+    Command("_bind", 4, ("write",), *NO_KEYS, topics.bind, "An effect: this key is that topic", "internal"),
+    Command("_subscribed", 4, (), *NO_KEYS, pubsub.subscribed, "A session says what it listens to", "internal"),
+)
+"""Never from the wire: effects, and what sessions tell the executor. Their names begin with an underscore."""
+
+
+class Catalogue:
+    """Commands by name in upper case; a subcommand's is ``CONFIG|GET``."""
+
+    def __init__(self) -> None:
+        found = {command.name.upper().encode(): command for family in FAMILIES for command in family.commands().commands}
+        self.commands: Mapping[bytes, Command] = MappingProxyType(found)
+        self.internal: Mapping[bytes, Command] = MappingProxyType({c.name.upper().encode(): c for c in INTERNAL})
+        self.parents = frozenset(name.split(b"|")[0] for name in found if b"|" in name)
+
+    def find(self, words: list[bytes]) -> Command | str:
+        """The command of these words, or the error's text. Its arity is not checked."""
+        name = words[0].upper()
+        if name in self.parents and (len(words) > 1 or name not in self.commands):
+            if len(words) == 1:
+                return wrong_arity(name.decode().lower())
+            command = self.commands.get(name + b"|" + words[1].upper())
+            if command is None and name not in self.commands:
+                return unknown_subcommand(name.decode(), words[1])
+            return command or unknown_subcommand(name.decode(), words[1])
+        return self.commands.get(name) or unknown_command(words)
+
+    def check(self, words: list[bytes]) -> Command | str:
+        """As ``find``, with the arity checked."""
+        found = self.find(words)
+        if isinstance(found, Command) and not found.fits(len(words)):
+            return wrong_arity(found.name)
+        return found
+
+    def names(self) -> list[str]:
+        """Every command without its subcommands, in lower case."""
+        return sorted({name.split(b"|")[0].decode().lower() for name in self.commands})
+
+    def subcommands(self, name: str) -> list[Command]:
+        return [command for command in self.commands.values() if command.name.startswith(name + "|")]
+
+    def parent(self, name: str) -> Command:
+        """What stands for a command that has subcommands."""
+        own = self.commands.get(name.upper().encode())
+        subs = self.subcommands(name)
+        return own or Command(name, -2, (), *NO_KEYS, None, f"Subcommands of {name.upper()}", subs[0].group)

@@ -1,0 +1,36 @@
+from protocols.resp.wire cimport Run
+from protocols.resp.state cimport Database
+
+cdef class Dispatcher:
+    cdef public object keyspace
+    cdef public object world
+    cdef public long long commands
+    cdef public long long hits
+    cdef public long long misses
+    cdef bytearray _out
+    cdef unsigned char[::1] _out_view
+    cdef Py_ssize_t _fill
+    cdef object _spans
+    cdef long long[::1] _span_view
+    cdef Py_ssize_t _span_count
+    cdef object _parts
+    cdef const unsigned char[::1] _data
+    cdef long long[::1] _numbers
+    cdef long long _commit
+    cdef bint _plain
+    cpdef object execute(self, Run run, long long token, object client)
+    cdef int _hot(self, Run run, Database db, Py_ssize_t at, long long now_ms) except? -1
+    cdef int _set(self, Database db, Py_ssize_t at, Py_ssize_t start, long long now_ms) except? -1
+    cdef int _add(self, Database db, Py_ssize_t at, Py_ssize_t start, long long change) except? -1
+    cdef int _push(self, Database db, Py_ssize_t at, Py_ssize_t start, bint left) except? -1
+    cdef int _pop(self, Database db, Py_ssize_t at, Py_ssize_t start, bint left) except? -1
+    cdef int _sadd(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -2
+    cdef int _hset(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
+    cdef int _mget(self, Database db, Py_ssize_t at, Py_ssize_t start, long long now_ms) except? -1
+    cdef int _lrange(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
+    cdef int _put(self, bytes data) except? -1
+    cdef int _put_bulk(self, bytes data) except? -1
+    cdef int _put_number(self, int sigil, long long value) except? -1
+    cdef int _room(self, Py_ssize_t need) except? -1
+    cdef bytes _copy(self, Py_ssize_t start, Py_ssize_t length)
+    cdef int _effect(self, Run run, Py_ssize_t at) except? -1

@@ -1,0 +1,602 @@
+# cython: language_level=3
+"""Runs a run: the hot commands here, without an argument list or an object per command, all others by their handlers.
+
+A hot command does to the state exactly what its handler does (a test runs both), and its effect is its own bytes. It steps
+aside (``_hot`` answers 0) wherever something is not plain: a watched or awaited key in the database, an expired entry, another
+kind, a number that is not one, RESP3 where the reply differs. Replies go into one buffer and leave as one ``bytes``.
+
+Recorded effects that are slices of the run are collected and recorded together, before any other record is made.
+"""
+
+from __future__ import annotations
+
+import array
+from collections import deque
+
+import cython
+
+from protocols.api import Called
+
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+    from cython.cimports.libc.string import memcpy
+    from cython.cimports.protocols.resp.state import Database, Entry, Members
+    from cython.cimports.protocols.resp.wire import Run
+else:
+    from protocols.resp.state import Database, Entry, Members
+    from protocols.resp.wire import Run
+
+from protocols.resp.call import Block, Later
+from protocols.resp.transactions import forget, may_happen
+
+FIRST_BYTES = 16 * 1024
+KEEP_BYTES = 256 * 1024
+STRING = cython.declare(cython.int, 1)
+NUMBER = cython.declare(cython.int, 2)
+LIST = cython.declare(cython.int, 3)
+SET = cython.declare(cython.int, 4)
+HASH = cython.declare(cython.int, 5)
+INTEGER_MAX = cython.declare(cython.longlong, 9223372036854775807)
+INTEGER_MIN = cython.declare(cython.longlong, -9223372036854775807 - 1)
+
+
+def _pack(name: bytes) -> int:
+    return int.from_bytes(name, "little")
+
+
+P_GET = cython.declare(cython.longlong, _pack(b"get"))
+P_SET = cython.declare(cython.longlong, _pack(b"set"))
+P_INCR = cython.declare(cython.longlong, _pack(b"incr"))
+P_DECR = cython.declare(cython.longlong, _pack(b"decr"))
+P_PING = cython.declare(cython.longlong, _pack(b"ping"))
+P_MGET = cython.declare(cython.longlong, _pack(b"mget"))
+P_MSET = cython.declare(cython.longlong, _pack(b"mset"))
+P_DEL = cython.declare(cython.longlong, _pack(b"del"))
+P_EXISTS = cython.declare(cython.longlong, _pack(b"exists"))
+P_LPUSH = cython.declare(cython.longlong, _pack(b"lpush"))
+P_RPUSH = cython.declare(cython.longlong, _pack(b"rpush"))
+P_LPOP = cython.declare(cython.longlong, _pack(b"lpop"))
+P_RPOP = cython.declare(cython.longlong, _pack(b"rpop"))
+P_LRANGE = cython.declare(cython.longlong, _pack(b"lrange"))
+P_SADD = cython.declare(cython.longlong, _pack(b"sadd"))
+P_HSET = cython.declare(cython.longlong, _pack(b"hset"))
+P_HGET = cython.declare(cython.longlong, _pack(b"hget"))
+
+
+class Whole:
+    """The replies of a run of which some are still to come."""
+
+    def __init__(self, dispatcher: Dispatcher, token: int, parts: list, commit: int, db: object) -> None:
+        self.world = dispatcher.world
+        self.token = token
+        self.parts = parts
+        self.commit = commit
+        self.db = db
+        self.done = False
+        for part in parts:
+            if isinstance(part, Later):
+                part.whole = self
+
+    def answer(self) -> object:
+        """The whole reply once it is there; None before."""
+        data: list = []
+        for part in self.parts:
+            if isinstance(part, Later):
+                if part.reply is None:
+                    return None
+                self.commit = max(self.commit, part.commit)
+                data.append(part.reply)
+            else:
+                data.append(part)
+        self.done = True
+        joined = b"".join(data)
+        return joined if self.db is None else (joined, self.db)
+
+    def filled(self) -> None:
+        if not self.done:
+            answer = self.answer()
+            if answer is not None:
+                self.world.answer(self.token, answer, self.commit)
+
+
+@cython.cclass
+class Dispatcher:
+    """One per keyspace."""
+
+    def __init__(self, keyspace: object) -> None:
+        self.keyspace = keyspace
+        self.world = None
+        self._out = bytearray(FIRST_BYTES)
+        self._out_view = self._out
+        self._fill = 0
+        self._spans = array.array("q", bytes(8 * 512))
+        self._span_view = self._spans
+        self._span_count = 0
+        self._parts = None
+        self._data = b""
+        self._numbers = self._spans
+        self._commit = 0
+        self._plain = True
+        self.reset_statistics()
+
+    def reset_statistics(self) -> None:
+        self.commands = 0
+        self.hits = 0
+        self.misses = 0
+
+    @cython.ccall
+    def execute(self, run: Run, token: cython.longlong, client: object) -> object:
+        """Run the requests one after another. ``Called``: bytes, or (bytes, number of the database that SELECT left);
+        None where it is answered later."""
+        call = self.keyspace.call
+        databases: list = self.keyspace.databases(run.account)
+        db: Database = databases[run.db]
+        now_ms: cython.longlong = self.world.now_ns // 1_000_000
+        at: cython.Py_ssize_t = 0
+        self._data = run._view if cython.compiled else run.buffer
+        self._numbers = run._numbers if cython.compiled else run.numbers
+        self._fill = 0
+        self._span_count = 0
+        self._commit = 0
+        self._parts = None
+        call.databases = databases
+        call.db = db
+        call.account = run.account
+        call.client = client
+        call.now_ms = now_ms
+        call.protocol = run.protocol
+        call.in_transaction = run.transaction
+        call.commit = 0
+        client.db = run.db
+        client.protocol = run.protocol
+        self._plain = not db.watched and not db.blocked
+        happens: cython.bint = True
+        if run.transaction:
+            happens = may_happen(call, client)
+            forget(client)
+            self._plain = not db.watched and not db.blocked
+            if happens:
+                self._put(b"*%d\r\n" % run.count)
+            else:
+                self._put(b"_\r\n" if run.protocol == 3 else b"*-1\r\n")
+        if happens:
+            self.commands += run.count
+            while at < run.fill:
+                if not self._hot(run, db, at, now_ms):
+                    words = run.arguments(at)
+                    client.last = words[0]
+                    reply = self.keyspace.perform(call, words)
+                    if call.before or call.dirty:
+                        self._record(run, call, db, at)
+                    if type(reply) is bytes:
+                        self._put(reply)
+                    elif isinstance(reply, Block):
+                        if run.blocks and not run.transaction:
+                            self._flush_effects(run, db)
+                            self.keyspace.waiting.park(token, client, call, reply)
+                            self._finish(run)
+                            return None
+                        self._put(reply.reply)
+                    elif reply.reply is not None:
+                        self._put(reply.reply)
+                        call.commit = max(call.commit, reply.commit)
+                    else:
+                        self._hole(reply)
+                    if call.db is not db:
+                        self._flush_effects(run, db)
+                        db = call.db
+                    self._plain = not db.watched and not db.blocked
+                at += 4 + 2 * self._numbers[at + 1]
+        self._flush_effects(run, db)
+        if db.expiring:
+            self.keyspace.plan_expiry()
+        self.keyspace.waiting.serve()
+        commit: cython.longlong = call.commit
+        if self.keyspace.always:
+            commit = max(commit, self.keyspace.barrier(self._commit))
+        moved = db.number if db.number != run.db else None
+        return self._answer(run, token, commit, moved)
+
+    def _answer(self, run: Run, token: int, commit: int, moved: object) -> object:
+        data = bytes(memoryview(self._out)[: self._fill])
+        parts = self._parts
+        self._finish(run)
+        if parts is None:
+            return Called(data if moved is None else (data, moved), commit)
+        parts.append(data)
+        whole = Whole(self, token, parts, commit, moved)
+        answer = whole.answer()
+        return None if answer is None else Called(answer, whole.commit)
+
+    def _finish(self, run: Run) -> None:
+        self._data = b""
+        self._numbers = self._spans
+        self._parts = None
+        if len(self._out) > KEEP_BYTES:
+            self._out = bytearray(FIRST_BYTES)
+            self._out_view = self._out
+
+    def _hole(self, later: object) -> None:
+        if self._parts is None:
+            self._parts = []
+        self._parts.append(bytes(memoryview(self._out)[: self._fill]))
+        self._parts.append(later)
+        self._fill = 0
+
+    # effects
+
+    def _record(self, run: Run, call: object, db: Database, at: cython.Py_ssize_t) -> None:
+        """What a handler did: what expired before it, then its effects or its own words."""
+        if call.before:
+            self._flush_effects(run, db)
+            for label, effect in call.before:
+                self._commit = self.world.record(effect, label)
+            call.before.clear()
+        if call.dirty:
+            if call.effects is None:
+                self._effect(run, at)
+                return
+            self._flush_effects(run, db)
+            for effect in call.effects:
+                self._commit = self.world.record(effect, db.label)
+        self.keyspace.last_commit = self._commit or self.keyspace.last_commit
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _effect(self, run: Run, at: cython.Py_ssize_t) -> cython.int:
+        """The request's own bytes are its effect."""
+        place: cython.Py_ssize_t = 2 * self._span_count
+        if place + 2 > len(self._spans):
+            bigger = array.array("q", self._spans)
+            bigger.frombytes(bytes(8 * len(bigger)))
+            self._spans = bigger
+            self._span_view = bigger
+        self._span_view[place] = run.origin + self._numbers[at + 2]
+        self._span_view[place + 1] = self._numbers[at + 3] - self._numbers[at + 2]
+        self._span_count += 1
+        return 0
+
+    def _flush_effects(self, run: Run, db: Database) -> None:
+        if self._span_count and db is not None:
+            count = self._span_count
+            self._span_count = 0
+            self._commit = self.world.record_slices(run.buffer, self._spans, count, db.label)
+            self.keyspace.last_commit = self._commit
+
+    # output
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _room(self, need: cython.Py_ssize_t) -> cython.int:
+        size: cython.Py_ssize_t = len(self._out)
+        if self._fill + need > size:
+            while self._fill + need > size:
+                size *= 2
+            bigger = bytearray(size)
+            bigger[: self._fill] = memoryview(self._out)[: self._fill]
+            self._out = bigger
+            self._out_view = bigger
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _put(self, data: bytes) -> cython.int:
+        length: cython.Py_ssize_t = len(data)
+        if length == 0:
+            return 0
+        if self._fill + length > len(self._out):
+            self._room(length)
+        if cython.compiled:
+            memcpy(cython.address(self._out_view[self._fill]), cython.cast(cython.p_char, data), length)
+        else:
+            self._out[self._fill : self._fill + length] = data
+        self._fill += length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _put_bulk(self, data: bytes) -> cython.int:
+        self._put_number(36, len(data))
+        self._put(data)
+        return self._put(b"\r\n")
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _put_number(self, sigil: cython.int, value: cython.longlong) -> cython.int:
+        """``:5\\r\\n``, or with another sign in front."""
+        if not cython.compiled:
+            return self._put(b"%c%d\r\n" % (sigil, value))
+        digits: cython.uchar[24]
+        count: cython.Py_ssize_t = 0
+        rest: cython.ulonglong = value
+        if self._fill + 26 > len(self._out):
+            self._room(26)
+        self._out_view[self._fill] = sigil
+        self._fill += 1
+        if value < 0:
+            rest = 0 - rest
+            self._out_view[self._fill] = 45
+            self._fill += 1
+        while True:
+            digits[count] = 48 + rest % 10  # noqa: F821
+            rest //= 10
+            count += 1
+            if rest == 0:
+                break
+        while count:
+            count -= 1
+            self._out_view[self._fill] = digits[count]  # noqa: F821
+            self._fill += 1
+        self._out_view[self._fill] = 13
+        self._out_view[self._fill + 1] = 10
+        self._fill += 2
+        return 0
+
+    @cython.cfunc
+    def _copy(self, start: cython.Py_ssize_t, length: cython.Py_ssize_t) -> bytes:
+        """A piece of the run's buffer as bytes; the one place that reads it raw."""
+        if not cython.compiled:
+            return bytes(memoryview(self._data)[start : start + length])
+        if start < 0 or length < 0 or start + length > len(self._data):
+            raise IndexError("slice outside its buffer")
+        if length == 0:
+            return b""
+        return PyBytes_FromStringAndSize(
+            cython.cast(cython.p_char, cython.cast(cython.p_void, cython.address(self._data[start]))), length
+        )
+
+    # hot commands
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _hot(self, run: Run, db: Database, at: cython.Py_ssize_t, now_ms: cython.longlong) -> cython.int:
+        """1: done. 0: the handler has to."""
+        packed: cython.longlong = self._numbers[at]
+        argc: cython.Py_ssize_t = self._numbers[at + 1]
+        start: cython.Py_ssize_t = run.origin + self._numbers[at + 2]
+        entry: Entry
+        key: bytes
+        done: cython.int = 0
+        if packed == P_GET:
+            if argc != 2:
+                return 0
+            key = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+            entry = db.entries.get(key)
+            if entry is None or (entry.expire_ms and entry.expire_ms <= now_ms):
+                self.misses += 1
+                self._put(b"_\r\n" if run.protocol == 3 else b"$-1\r\n")
+                return 1
+            if entry.kind == STRING:
+                self._put(entry.value)
+            elif entry.kind == NUMBER:
+                self._put_bulk(b"%d" % entry.number)
+            else:
+                return 0
+            self.hits += 1
+            return 1
+        if packed == P_PING:
+            if argc != 1:
+                return 0
+            self._put(b"+PONG\r\n")
+            return 1
+        if packed == P_MGET:
+            return self._mget(db, at, start, now_ms) if run.protocol == 2 else 0
+        if packed == P_EXISTS:
+            if argc != 2:
+                return 0
+            entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
+            done = entry is not None and (entry.expire_ms == 0 or entry.expire_ms > now_ms)
+            self._put(b":1\r\n" if done else b":0\r\n")
+            return 1
+        if packed == P_LRANGE:
+            return self._lrange(db, at, start) if argc == 4 else 0
+        if packed == P_HGET:
+            if argc != 3:
+                return 0
+            entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
+            if entry is None or entry.kind != HASH or entry.expire_ms:
+                return 0
+            value = entry.value.get(self._copy(start + self._numbers[at + 8], self._numbers[at + 9]))
+            if value is None:
+                return 0
+            self._put_bulk(value)
+            return 1
+        if not self._plain:
+            return 0
+        if packed == P_SET:
+            if argc == 3:
+                done = self._set(db, at, start, now_ms)
+        elif packed == P_INCR:
+            if argc == 2:
+                done = self._add(db, at, start, 1)
+        elif packed == P_DECR:
+            if argc == 2:
+                done = self._add(db, at, start, -1)
+        elif packed == P_LPUSH:
+            if argc > 2:
+                done = self._push(db, at, start, True)
+        elif packed == P_RPUSH:
+            if argc > 2:
+                done = self._push(db, at, start, False)
+        elif packed == P_LPOP:
+            if argc == 2:
+                done = self._pop(db, at, start, True)
+        elif packed == P_RPOP:
+            if argc == 2:
+                done = self._pop(db, at, start, False)
+        elif packed == P_SADD:
+            if argc > 2:
+                return self._sadd_or_not(run, db, at, start)
+        elif packed == P_HSET:
+            if argc > 3 and argc % 2 == 0:
+                done = self._hset(db, at, start)
+        elif packed == P_DEL:
+            if argc == 2:
+                key = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+                entry = db.entries.get(key)
+                if entry is None:
+                    self._put(b":0\r\n")
+                    return 1
+                if entry.expire_ms and entry.expire_ms <= now_ms:
+                    return 0
+                db.remove(key)
+                self._put(b":1\r\n")
+                done = 1
+        if done:
+            self._effect(run, at)
+        return done
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _set(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, now_ms: cython.longlong) -> cython.int:
+        key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+        # The value as it goes out begins where its length line begins: behind the key and its CR LF.
+        head: cython.Py_ssize_t = start + self._numbers[at + 6] + self._numbers[at + 7] + 2
+        end: cython.Py_ssize_t = start + self._numbers[at + 8] + self._numbers[at + 9] + 2
+        value: bytes = self._copy(head, end - head)
+        entry: Entry = db.entries.get(key)
+        if entry is None:
+            db.put(key, STRING, value)
+        else:
+            if entry.expire_ms:
+                if entry.expire_ms <= now_ms:
+                    return 0
+                db.set_expire(entry, 0)
+            entry.kind = STRING
+            entry.value = value
+        self._put(b"+OK\r\n")
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _add(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, change: cython.longlong) -> cython.int:
+        key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+        entry: Entry = db.entries.get(key)
+        if entry is None:
+            entry = db.put(key, NUMBER, None)
+            entry.number = 0
+        elif entry.kind != NUMBER or entry.expire_ms:
+            return 0
+        if (change > 0 and entry.number == INTEGER_MAX) or (change < 0 and entry.number == INTEGER_MIN):
+            return 0
+        entry.number += change
+        self._put_number(58, entry.number)
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _push(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, left: cython.bint) -> cython.int:
+        key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+        entry: Entry = db.entries.get(key)
+        slot: cython.Py_ssize_t
+        if entry is None:
+            entry = db.put(key, LIST, deque())
+        elif entry.kind != LIST or entry.expire_ms:
+            return 0
+        items = entry.value
+        for slot in range(at + 8, at + 4 + 2 * self._numbers[at + 1], 2):
+            if left:
+                items.appendleft(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
+            else:
+                items.append(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
+        self._put_number(58, len(items))
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _pop(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, left: cython.bint) -> cython.int:
+        key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+        entry: Entry = db.entries.get(key)
+        if entry is None or entry.kind != LIST or entry.expire_ms:
+            return 0
+        items = entry.value
+        self._put_bulk(items.popleft() if left else items.pop())
+        if not items:
+            db.remove(key)
+        return 1
+
+    def _sadd_or_not(self, run: Run, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> int:
+        """SADD that adds nothing has no effect to record."""
+        added: cython.int = self._sadd(db, at, start)
+        if added < 0:
+            return 0
+        if added > 0:
+            self._effect(run, at)
+        self._put_number(58, added)
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-2)
+    def _sadd(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
+        """How many were new; -1: the handler has to."""
+        key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+        entry: Entry = db.entries.get(key)
+        slot: cython.Py_ssize_t
+        added: cython.int = 0
+        if entry is None:
+            entry = db.put(key, SET, Members())
+        elif entry.kind != SET or entry.expire_ms:
+            return -1
+        members: Members = entry.value
+        for slot in range(at + 8, at + 4 + 2 * self._numbers[at + 1], 2):
+            added += members.add(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
+        return added
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _hset(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
+        key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
+        entry: Entry = db.entries.get(key)
+        slot: cython.Py_ssize_t
+        if entry is None:
+            entry = db.put(key, HASH, {})
+        elif entry.kind != HASH or entry.expire_ms:
+            return 0
+        fields: dict = entry.value
+        before: cython.Py_ssize_t = len(fields)
+        for slot in range(at + 8, at + 4 + 2 * self._numbers[at + 1], 4):
+            field: bytes = self._copy(start + self._numbers[slot], self._numbers[slot + 1])
+            fields[field] = self._copy(start + self._numbers[slot + 2], self._numbers[slot + 3])
+        self._put_number(58, len(fields) - before)
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _mget(
+        self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, now_ms: cython.longlong
+    ) -> cython.int:
+        argc: cython.Py_ssize_t = self._numbers[at + 1]
+        entry: Entry
+        slot: cython.Py_ssize_t
+        if argc < 2:
+            return 0
+        self._put_number(42, argc - 1)
+        for slot in range(at + 6, at + 4 + 2 * argc, 2):
+            entry = db.entries.get(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
+            if entry is None or entry.kind > NUMBER or (entry.expire_ms and entry.expire_ms <= now_ms):
+                self._put(b"$-1\r\n")
+            elif entry.kind == STRING:
+                self._put(entry.value)
+            else:
+                self._put_bulk(b"%d" % entry.number)
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _lrange(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
+        """From the head only: ``LRANGE key 0 n``, where n has at most six digits."""
+        entry: Entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
+        if entry is None or entry.kind != LIST or entry.expire_ms:
+            return 0
+        first: bytes = self._copy(start + self._numbers[at + 8], self._numbers[at + 9])
+        last: bytes = self._copy(start + self._numbers[at + 10], self._numbers[at + 11])
+        if first != b"0" or len(last) > 6 or not last.isdigit() or (len(last) > 1 and last.startswith(b"0")):
+            return 0
+        left: cython.Py_ssize_t = min(int(last) + 1, len(entry.value))
+        self._put_number(42, left)
+        for item in entry.value:
+            if left == 0:
+                break
+            self._put_bulk(item)
+            left -= 1
+        return 1

@@ -1,0 +1,286 @@
+"""The keyspace: the executor ``resp``, one owner of all databases of all accounts.
+
+A request is a ``wire.Run``: requests of one connection, run one after another with nothing in between. What they changed
+is recorded in ``_thalweg/resp`` as *effects*, requests that make the same change whenever they are run: with absolute
+times, chosen members, explicit ids. A record's key names its database: its number, for another account than the default
+one with ``@account`` behind it. ``apply`` runs effects by the very handlers that made them, without a clock.
+
+What expires is masked by the clock for readers; it goes when a command that writes meets it, or when it is due: each time
+by a DEL that is recorded. Nothing else depends on the clock.
+
+``appendfsync``: ``always``: a reply waits until what it depends on is durable, reads included. ``everysec`` and ``no``:
+replies wait for nothing, the state stream is synced each second or left to the system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from protocols.api import Called, World
+from protocols.resp.call import DATABASES, Block, Call, Client, Later
+from protocols.resp.catalogue import Catalogue
+from protocols.resp.dispatch import Dispatcher
+from protocols.resp.errors import CommandError, wrong_arity
+from protocols.resp.server import DURABILITIES
+from protocols.resp.snapshot import dump, make, requests_of
+from protocols.resp.state import Database
+from protocols.resp.transactions import forget
+from protocols.resp.waiting import Waiting
+from protocols.resp.wire import Run, error, request, words_of
+from substrate.api import DEFAULT_ACCOUNT, Account, Answer, Record, Route, Tail
+
+if TYPE_CHECKING:
+    from protocols.resp.session import Settings
+
+EXPIRED_PER_TICK = 2000
+EXPIRE_AGAIN_NS = 2_000_000
+
+
+class Keyspace:
+    """See ``protocols.api.Executor``. Invariant: without waiting clients, the state is what a replay of the effects makes."""
+
+    name = "resp"
+    version = 1
+    world: World
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.appendfsync = settings.appendfsync
+        self.catalogue = Catalogue()
+        self.spaces: dict[Account, list[Database]] = {}
+        self.clients: dict[object, Client] = {}
+        self.clients_total = 0
+        self.subscribers: dict[tuple[bool, bytes], int] = {}
+        self.routes: dict[tuple[Account, bytes], Route] = {}
+        self.started_ms = 0
+        self.run_id = "0" * 40
+        self.expired_keys = 0
+        self.error_replies = 0
+        self.always = settings.appendfsync == "always"
+        self.last_commit = 0
+        self.call = Call(self)
+        self.dispatcher = Dispatcher(self)
+        self.waiting = Waiting(self)
+        self._expected: dict[int, Callable[[object], None]] = {}
+        self._next_token = 1
+        self._labels: dict[bytes, Database] = {}
+
+    # the executor's side
+
+    def start(self, world: World) -> None:
+        self.world = world
+        self.started_ms = world.now_ns // 1_000_000
+        self.run_id = "".join(f"{world.random() & 0xFFFFFFFF:08x}" for _ in range(5))
+        self.dispatcher.world = world
+        self.plan_expiry()
+
+    def apply(self, record: Record) -> None:
+        db = self.database(record.key or b"0")
+        call = self.call
+        call.databases = self.databases(self.account_of(db.label))
+        call.db = db
+        call.replaying = True
+        call.now_ms = 0
+        try:
+            reply = self.perform(call, words_of(record.value or b""))
+            assert not isinstance(reply, bytes) or not reply.startswith(b"-"), f"{record.position}: {reply!r}"
+        finally:
+            call.replaying = False
+            call.before.clear()
+
+    def execute(self, request: object, token: int, session: object) -> Called | None:
+        assert isinstance(request, Run)
+        client = self.clients.get(session)
+        if client is None:
+            client = self.meet(session, request)
+        return self.dispatcher.execute(request, token, client)
+
+    def meet(self, session: object, run: Run) -> Client:
+        self.clients_total += 1
+        client = Client(self.clients_total, session, self.world.now_ns // 1_000_000)
+        client.address = run.peer
+        self.clients[session] = client
+        return client
+
+    def gone(self, session: object) -> None:
+        client = self.clients.pop(session, None)
+        if client is None:
+            return
+        forget(client)
+        self.waiting.gone(client)
+        for key in client.subscribed:
+            self.subscribers[key] -= 1
+            if not self.subscribers[key]:
+                del self.subscribers[key]
+
+    def answered(self, token: int, answer: Answer) -> None:
+        then = self._expected.pop(token, None)
+        if then is not None:
+            then(answer)
+
+    def expect(self, then: Callable[[object], None]) -> int:
+        """A token for the world whose answer goes to ``then``, exactly once."""
+        token = self._next_token
+        self._next_token += 1
+        self._expected[token] = then
+        return token
+
+    def tick(self, now_ns: int) -> None:
+        self.expire(now_ns // 1_000_000)
+        self.waiting.expire(now_ns // 1_000_000)
+
+    def dump(self) -> bytes:
+        return dump([db for account in sorted(self.spaces) for db in self.spaces[account]])
+
+    def load(self, data: bytes) -> None:
+        self.spaces.clear()
+        self._labels.clear()
+        db: Database | None = None
+        for words in requests_of(data):
+            if words[0] == b"_DB":
+                db = self.database(words[1])
+            else:
+                assert db is not None, "a dump names a database before its first key"
+                make(db, words)
+
+    # databases
+
+    def databases(self, account: Account) -> list[Database]:
+        """The sixteen databases of an account."""
+        found = self.spaces.get(account)
+        if found is None:
+            suffix = b"" if account == DEFAULT_ACCOUNT else b"@" + account.encode()
+            found = [Database(number, b"%d%b" % (number, suffix)) for number in range(DATABASES)]
+            self.spaces[account] = found
+            for db in found:
+                self._labels[db.label] = db
+        return found
+
+    def database(self, label: bytes) -> Database:
+        """By the key of a record."""
+        found = self._labels.get(label)
+        if found is None:
+            self.databases(self.account_of(label))
+            found = self._labels[label]
+        return found
+
+    def account_of(self, label: bytes) -> Account:
+        _, at, name = label.partition(b"@")
+        return Account(name.decode()) if at else DEFAULT_ACCOUNT
+
+    # commands
+
+    def perform(self, call: Call, words: list[bytes]) -> bytes | Later | Block:
+        """Run one command: find it, check it, call its handler. Errors are replies."""
+        found = self.catalogue.commands.get(words[0].upper())
+        if found is None or found.name in ("command",):
+            internal = self.catalogue.internal.get(words[0])
+            looked_up = internal if internal is not None else self.catalogue.find(words)
+            if isinstance(looked_up, str):
+                call.dirty = 0
+                return self.failed(looked_up)
+            found = looked_up
+        if not found.fits(len(words)):
+            call.dirty = 0
+            return self.failed(wrong_arity(found.name))
+        call.begin(found.writes, found.name)
+        assert found.handler is not None, f"{found.name} is the session's own"
+        try:
+            reply: bytes | Later | Block = found.handler(call, words)
+        except CommandError as refused:
+            call.dirty = 0
+            return self.failed(str(refused))
+        return reply
+
+    def failed(self, text: str) -> bytes:
+        self.error_replies += 1
+        return error(text)
+
+    def record(self, call: Call, label: bytes, words: list[bytes]) -> None:
+        """Record what a command did, in the order in which it happened."""
+        world = self.world
+        for where, effect in call.before:
+            self.last_commit = world.record(effect, where)
+        call.before.clear()
+        if call.dirty:
+            for effect in call.effects if call.effects is not None else (request(*words),):
+                self.last_commit = world.record(effect, label)
+        if call.db.expiring:
+            self.plan_expiry()
+
+    def barrier(self, commit: int) -> int:
+        """The commit that a reply of this turn has to wait for, given that of its own effects."""
+        if not self.always:
+            return 0
+        if commit:
+            return commit
+        if not self.last_commit:
+            return 0
+        stream = getattr(self.world, "stream", None)
+        if stream is None:
+            return self.last_commit
+        tails: list[object] = []
+        self.world.query("tail", stream, self.expect(tails.append))
+        if tails and isinstance(tails[0], Tail) and tails[0].durable >= tails[0].ordered:
+            self.last_commit = 0
+        return self.last_commit
+
+    def ready(self, db: Database, key: bytes) -> None:
+        """A key that clients wait for may have something."""
+        self.waiting.ready(db, key)
+
+    def set_appendfsync(self, mode: str) -> None:
+        """``always``, ``everysec`` or ``no``, from here on."""
+        self.appendfsync = mode
+        self.always = mode == "always"
+        self.world.durability(DURABILITIES[mode])
+
+    def random(self) -> int:
+        return self.world.random()
+
+    def count_expired(self) -> None:
+        self.expired_keys += 1
+
+    def reset_statistics(self) -> None:
+        self.expired_keys = 0
+        self.error_replies = 0
+        self.clients_total = max([client.id for client in self.clients.values()], default=0)
+        self.dispatcher.reset_statistics()
+
+    # expiry
+
+    def plan_expiry(self) -> None:
+        """Be woken when the next key is due."""
+        due = [at for databases in self.spaces.values() for db in databases if db.expiring and (at := db.next_due())]
+        if due:
+            self.wake_at(min(due))
+
+    _planned_ms = 0
+
+    def wake_at(self, at_ms: int) -> None:
+        now_ms = self.world.now_ns // 1_000_000
+        if not self._planned_ms or at_ms < self._planned_ms or self._planned_ms <= now_ms:
+            self._planned_ms = at_ms
+            self.world.wake(max(at_ms * 1_000_000, self.world.now_ns + 1))
+
+    def expire(self, now_ms: int) -> None:
+        """Remove what is due, by recorded DELs; a bounded number at a time."""
+        if self._planned_ms <= now_ms:
+            self._planned_ms = 0
+        left = EXPIRED_PER_TICK
+        for databases in self.spaces.values():
+            for db in databases:
+                if not db.expiring or not left:
+                    continue
+                keys = db.due(now_ms, left)
+                left -= len(keys)
+                for key in keys:
+                    db.remove(key)
+                    db.touch(key)
+                    self.count_expired()
+                    self.last_commit = self.world.record(request(b"DEL", key), db.label)
+        if left:
+            self.plan_expiry()
+        else:
+            self.world.wake(self.world.now_ns + EXPIRE_AGAIN_NS)

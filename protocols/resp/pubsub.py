@@ -1,0 +1,136 @@
+"""Publish and subscribe: channels are addresses that all four protocols share.
+
+A channel ``orders:eu:42`` is the address ``orders/eu/42``. SUBSCRIBE takes one address, PSUBSCRIBE a glob over the channel's
+text. What is published goes to all live subscribers of all protocols, and into the stream that captures its address,
+if there is one; PUBLISH is then answered when it is durable.
+PUBLISH answers how many subscriptions got it: live ones of all protocols, a queue group as one; consumers that read
+streams (Kafka, JetStream, MQTT sessions) cannot be known and do not count.
+PUBSUB CHANNELS, NUMSUB, NUMPAT count Redis clients only, as their names are Redis'.
+Deviations: sharded pub/sub (SSUBSCRIBE, SPUBLISH) is not there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protocols.resp.call import Call, Later
+from protocols.resp.mapping import address_of, name_of
+from protocols.resp.table import NO_KEYS, Family
+from protocols.resp.topics import failure
+from protocols.resp.wire import array_of, bulk, bulks, integer
+from substrate.api import Ack, Appended
+from substrate.group import Group
+from substrate.interest import glob_matches
+
+if TYPE_CHECKING:
+    from protocols.resp.session import RespSession
+
+ROUTES_MAX = 4096
+
+
+def publish(call: Call, words: list[bytes]) -> bytes | Later:
+    keyspace = call.keyspace
+    world = keyspace.world
+    channel = words[1]
+    route = keyspace.routes.get((call.account, channel))
+    if route is None or route.generation != world.generation:
+        if len(keyspace.routes) >= ROUTES_MAX:
+            keyspace.routes.clear()
+        route = world.resolve(call.account, address_of(channel))
+        keyspace.routes[(call.account, channel)] = route
+    reply = integer(len(route.sinks) + len(route.queues))
+    group = Group.of(route.address, words[2], (), call.client.session)
+    if not route.stream:
+        later = Later()
+
+        def passed(answer: object) -> None:
+            later.fill(reply if isinstance(answer, Appended) else failure(answer))
+
+        world.publish(route, group, "", Ack.NONE, keyspace.expect(passed))
+        return later
+    later = Later()
+
+    def stored(answer: object) -> None:
+        if isinstance(answer, Appended):
+            later.fill(reply, answer.commit)
+        else:
+            later.fill(failure(answer))
+
+    world.publish(route, group, "", Ack.DURABLE, keyspace.expect(stored))
+    return later
+
+
+def subscribed(call: Call, words: list[bytes]) -> bytes:
+    """The session says what it subscribes to: ``_SUBSCRIBED channel|pattern +|- name``."""
+    key = (words[1] == b"pattern", words[3])
+    held = call.keyspace.subscribers
+    if words[2] == b"+":
+        if key not in call.client.subscribed:
+            call.client.subscribed.add(key)
+            held[key] = held.get(key, 0) + 1
+    elif key in call.client.subscribed:
+        call.client.subscribed.discard(key)
+        held[key] -= 1
+        if not held[key]:
+            del held[key]
+    return b""
+
+
+def channels(call: Call, words: list[bytes]) -> bytes:
+    names = [name for pattern, name in call.keyspace.subscribers if not pattern]
+    return bulks([name for name in names if len(words) < 3 or glob_matches(words[2], name)])
+
+
+def numsub(call: Call, words: list[bytes]) -> bytes:
+    held = call.keyspace.subscribers
+    return array_of([part for name in words[2:] for part in (bulk(name), integer(held.get((False, name), 0)))])
+
+
+def numpat(call: Call, words: list[bytes]) -> bytes:
+    return integer(sum(pattern for pattern, _ in call.keyspace.subscribers))
+
+
+class Subscriber:
+    """One subscription of one connection. Its messages wait behind its confirmation, never in front of it."""
+
+    protocol = "resp"
+
+    def __init__(self, session: RespSession, name: bytes, pattern: bool) -> None:
+        self.session = session
+        self.name = name
+        self.pattern = pattern
+        self.confirmed = False
+
+    def deliver(self, group: Group) -> None:
+        session = self.session
+        sigil = b">" if session.protocol == 3 else b"*"
+        if self.pattern:
+            channel = name_of(group.address)
+            head = b"%b4\r\n$8\r\npmessage\r\n%b%b" % (sigil, bulk(self.name), bulk(channel))
+        else:
+            head = b"%b3\r\n$7\r\nmessage\r\n%b" % (sigil, bulk(self.name))
+        parts = []
+        for record in group.records():
+            value = record.value or b""
+            parts.append(b"%b$%d\r\n%b\r\n" % (head, len(value), value))
+        data = b"".join(parts)
+        outbox = session.outbox
+        if not self.confirmed and outbox.parked():
+            outbox.answer(data)
+        else:
+            self.confirmed = True
+            outbox.put_bytes(data)
+
+
+def commands() -> Family:
+    family = Family("pubsub")
+    add = family.add
+    add("publish", 3, "pubsub loading stale fast", NO_KEYS, publish, "Send to a channel")
+    add("subscribe", -2, "pubsub noscript loading stale", NO_KEYS, None, "Listen to channels")
+    add("unsubscribe", -1, "pubsub noscript loading stale", NO_KEYS, None, "Stop listening to channels")
+    add("psubscribe", -2, "pubsub noscript loading stale", NO_KEYS, None, "Listen to patterns")
+    add("punsubscribe", -1, "pubsub noscript loading stale", NO_KEYS, None, "Stop listening to patterns")
+    add("pubsub|channels", -2, "pubsub loading stale", NO_KEYS, channels, "Channels with Redis subscribers")
+    add("pubsub|numsub", -2, "pubsub loading stale", NO_KEYS, numsub, "Redis subscribers of channels")
+    add("pubsub|numpat", 2, "pubsub loading stale", NO_KEYS, numpat, "How many patterns")
+    return family

@@ -1,0 +1,510 @@
+"""One Redis connection: what belongs to it alone, and the runs of commands that it sends to the keyspace.
+
+The session knows who the peer is (HELLO, AUTH), its protocol and database, its queue between MULTI and EXEC, its
+subscriptions. Everything else is executed by the keyspace: a run of ordinary commands of one chunk in one call.
+
+States, each with what it does to a request:
+
+    stranger     not authenticated: AUTH, HELLO, QUIT, RESET; the rest is refused, and sizes are small
+    normal       ordinary commands go in runs; the commands of ``SPECIAL`` are cut out and handled here
+    queueing     between MULTI and EXEC: checked and kept
+    subscribed   RESP2 with subscriptions: only SUBSCRIBE and its kin, PING, QUIT, RESET
+    waiting      a blocking command is under way: nothing is taken until it is answered
+
+Replies leave in the order of the requests. A call that is answered at once needs no slot; one that is not opens a slot
+when ``port.call`` returns, before anything else is put among the answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.api import Called, Handle, Port, WireError
+from protocols.outbox import Outbox
+from protocols.resp import wire
+from protocols.resp.catalogue import Catalogue
+from protocols.resp.connection import valid_name
+from protocols.resp.errors import (
+    DB_RANGE,
+    EXEC_ABORT,
+    NO_AUTH,
+    NO_PROTO,
+    NOT_READY,
+    SYNTAX,
+    WRONG_PASS,
+)
+from protocols.resp.mapping import address_of
+from protocols.resp.numbers import find_integer
+from protocols.resp.pubsub import Subscriber
+from protocols.resp.wire import Run, bulk, error, integer, null, push_of, request, split_inline
+from substrate.address import RESP
+from substrate.api import DEFAULT_ACCOUNT, Account, Answer
+from substrate.interest import Glob, Tokens
+
+CATALOGUE = Catalogue()
+LISTENING = frozenset({b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE"})
+WAITS = frozenset(name for name, command in CATALOGUE.commands.items() if "blocking" in command.flags)
+OWN = frozenset({b"HELLO", b"AUTH", b"SELECT", b"QUIT", b"RESET", b"MULTI", b"EXEC", b"DISCARD", b"CLIENT"})
+SPECIAL = frozenset(LISTENING | WAITS | OWN)
+PACKED = frozenset(wire.pack(name) for name in SPECIAL if len(name) <= 8)
+LONG = frozenset(name for name in SPECIAL if len(name) > 8)
+BEFORE_AUTH = frozenset({b"HELLO", b"AUTH", b"QUIT", b"RESET"})
+WHILE_SUBSCRIBED = LISTENING | {b"PING", b"QUIT", b"RESET"}
+UNREAD_BYTES_MAX = 1024 * 1024
+"""Replies that may wait before nothing more is taken from a peer that does not read them."""
+SUBSCRIPTIONS_MAX = 100_000
+REPLIES_BYTES_MAX = 1024 * 1024 * 1024
+"""What may ever wait for one connection that subscribes to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    appendfsync: str = "everysec"
+    databases: int = 16
+    bulk_bytes_max: int = wire.BULK_BYTES_MAX
+    pending_bytes_max: int = 32 * 1024 * 1024
+    queue_bytes_max: int = 64 * 1024 * 1024
+    """Requests between MULTI and EXEC, all together."""
+    port: int = 6379
+
+
+class RespSession:
+    """See ``protocols.api.Session``."""
+
+    def __init__(self, port: Port, settings: Settings) -> None:
+        self.port = port
+        self.settings = settings
+        self.outbox = Outbox(REPLIES_BYTES_MAX)
+        self.deadline_ns = 0
+        self.closing = False
+        self.wants_bytes = 0
+        self.protocol = 2
+        self.db = 0
+        self.account: Account = DEFAULT_ACCOUNT
+        self._open = False
+        """Everybody is let in without AUTH."""
+        self._known = False
+        self._waiting = False
+        self._queue: list[bytes] | None = None
+        self._queue_bytes = 0
+        self._spoiled = False
+        self._silent = False
+        self._skip = 0
+        self._handles: dict[tuple[bool, bytes], Handle] = {}
+        self._run = Run(PACKED, LONG, self.account)
+        self._run.bulk_bytes_max = settings.bulk_bytes_max
+        self._token = 0
+        self._calling = 0
+        self._count = 0
+        self._pending: dict[int, tuple[int, int, bool]] = {}
+
+    # the driver's side
+
+    @property
+    def blocked(self) -> bool:
+        """Nothing is taken while a blocking command waits or replies pile up; the driver asks after each flush."""
+        return self._waiting or self.outbox.size() > UNREAD_BYTES_MAX
+
+    def opened(self, peer: tuple[str, int], now_ns: int) -> None:
+        self._run.peer = f"{peer[0]}:{peer[1]}".encode()
+        account = self.port.account_of("resp", None, None)
+        self._open = account is not None
+        if account is not None:
+            self.account = account
+        self._admit(self._open)
+
+    def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
+        run = self._run
+        position = start
+        try:
+            while not self.closing:
+                state = run.cut(data, position, end)
+                if run.count:
+                    self._send(run, False)
+                position = run.taken
+                if state == wire.COMPLETE:
+                    break
+                if state == wire.SPECIAL:
+                    self._handle(run.arguments(run.fill))
+                elif state == wire.INLINE:
+                    self._inline(bytes(memoryview(data)[run.line_start : run.line_end]))
+                elif state == wire.BROKEN:
+                    self._protocol_error(run.error)
+                if self._waiting or self.outbox.size() > UNREAD_BYTES_MAX:
+                    break
+            self.wants_bytes = run.wants
+        finally:
+            run.release()
+        return position
+
+    def answered(self, token: int, answer: Answer) -> None:
+        if token == self._calling:
+            self._calling = 0
+            self._fill(0, self._count, self._silent, answer)
+            return
+        pending = self._pending.pop(token, None)
+        if pending is None:
+            return
+        slot, count, silent = pending
+        self._waiting = False
+        self._fill(slot, count, silent, answer)
+
+    def _fill(self, slot: int, count: int, silent: bool, answer: Answer) -> None:
+        commit = shard = 0
+        if isinstance(answer, Called):
+            found = answer.answer
+            commit, shard = answer.commit, answer.shard
+            if type(found) is tuple:
+                found, self.db = found
+            data: bytes = b"" if silent else found  # type: ignore[assignment]
+        else:
+            data = b"" if silent else error(NOT_READY) * count
+        if slot:
+            self.outbox.fill(slot, data, commit, shard)
+        elif commit:
+            self.outbox.answer_at(data, shard, commit)
+        else:
+            self.outbox.answer(data)
+
+    def tick(self, now_ns: int) -> None:
+        """No deadlines: Redis lets idle connections be."""
+
+    def eof(self, now_ns: int) -> None:
+        self._unsubscribe_all(False)
+        self._queue = None
+        self.closing = True
+
+    def stop(self, now_ns: int) -> None:
+        self._unsubscribe_all(False)
+        self.closing = True
+
+    # sending
+
+    def _send(self, run: Run, waits: bool) -> None:
+        """Let the keyspace execute a run."""
+        run.db = self.db
+        run.protocol = self.protocol
+        self._token += 1
+        token = self._token
+        self._calling = token
+        self._count = 1 if run.transaction else run.count
+        self.port.call("resp", run, token)
+        if self._calling == token:
+            self._calling = 0
+            self._pending[token] = (self.outbox.open(), self._count, self._silent)
+            self._waiting = self._waiting or waits
+
+    def _send_bytes(self, data: bytes, transaction: bool = False, waits: bool = False) -> None:
+        """A run over a buffer of its own."""
+        run = Run(account=self.account)
+        run.run_max = wire.ARGUMENTS_MAX
+        run.bulk_bytes_max = self.settings.bulk_bytes_max
+        run.peer = self._run.peer
+        run.transaction = transaction
+        run.blocks = waits
+        state = run.cut(data, 0, len(data))
+        assert state == wire.COMPLETE and run.taken == len(data), f"what was cut before is whole: {state}"
+        self._send(run, waits)
+
+    def _send_words(self, *words: bytes, waits: bool = False) -> None:
+        self._send_bytes(request(*words), waits=waits)
+
+    def _tell(self, *words: bytes) -> None:
+        """Something the keyspace must know and answers nothing to."""
+        silent, self._silent = self._silent, True
+        self._send_bytes(request(*words))
+        self._silent = silent
+
+    def _reply(self, data: bytes) -> None:
+        if not self._silent:
+            self.outbox.answer(data)
+
+    def _admit(self, known: bool) -> None:
+        self._known = known
+        self._run.trusted = known
+        self._run.account = self.account
+        self._settle()
+
+    def _settle(self) -> None:
+        """Whether ordinary commands may go in runs, or each has to be looked at."""
+        restricted = self.protocol == 2 and bool(self._handles)
+        self._run.one_by_one = not self._known or self._queue is not None or restricted or self._skip > 0
+        self.outbox.bytes_max = self.settings.pending_bytes_max if self._handles else REPLIES_BYTES_MAX
+
+    # requests that are looked at one by one
+
+    def _protocol_error(self, text: str) -> None:
+        self.outbox.answer(error(f"ERR Protocol error: {text}"))
+        self.closing = True
+        raise WireError(text)
+
+    def _inline(self, line: bytes) -> None:
+        words = split_inline(line[:-1] if line.endswith(b"\r") else line)
+        if words is None:
+            self._protocol_error("unbalanced quotes in request")
+        elif words:
+            self._handle(words)
+
+    def _handle(self, words: list[bytes]) -> None:
+        if self._skip:
+            self._skip -= 1
+            self._silent = self._skip == 0
+        name = words[0].upper()
+        if name == b"QUIT":
+            self.outbox.answer(wire.OK)
+            self.closing = True
+            return
+        found = CATALOGUE.check(words)
+        if isinstance(found, str):
+            self._spoiled = self._spoiled or self._queue is not None
+            self._reply(error(found))
+        elif not self._known and name not in BEFORE_AUTH:
+            self._reply(error(NO_AUTH))
+        elif self.protocol == 2 and self._handles and name not in WHILE_SUBSCRIBED:
+            self._reply(
+                error(
+                    f"ERR Can't execute '{found.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET "
+                    "are allowed in this context"
+                )
+            )
+        elif self._queue is not None:
+            self._queueing(name, words)
+        elif name == b"PING" and self.protocol == 2 and self._handles:
+            self._ping(words)
+        else:
+            self._act(name, words)
+        if not self._skip and self._silent and self._once:
+            self._silent = self._once = False
+            self._settle()
+
+    _once = False
+
+    def _act(self, name: bytes, words: list[bytes]) -> None:
+        if name in LISTENING:
+            self._listen(name, words)
+        elif name in WAITS:
+            self._send_words(*words, waits=True)
+        elif name == b"SELECT":
+            self._select(words)
+        elif name == b"MULTI":
+            self._queue, self._queue_bytes, self._spoiled = [], 0, False
+            self._settle()
+            self._reply(wire.OK)
+        elif name in (b"EXEC", b"DISCARD"):
+            self._reply(error(f"ERR {name.decode()} without MULTI"))
+        elif name == b"HELLO":
+            self._hello(words)
+        elif name == b"AUTH":
+            self._auth(words)
+        elif name == b"RESET":
+            self._reset()
+        elif name == b"CLIENT" and words[1].upper() == b"REPLY":
+            self._reply_mode(words)
+        else:
+            self._send_words(*words)
+
+    def _select(self, words: list[bytes]) -> None:
+        number = find_integer(words[1])
+        if number is None:
+            self._reply(error("ERR value is not an integer or out of range"))
+        elif not 0 <= number < self.settings.databases:
+            self._reply(error(DB_RANGE))
+        else:
+            self.db = number
+            self._reply(wire.OK)
+
+    def _reply_mode(self, words: list[bytes]) -> None:
+        mode = words[2].upper()
+        if mode == b"ON":
+            self._silent = False
+            self._reply(wire.OK)
+        elif mode == b"OFF":
+            self._silent = True
+        elif mode == b"SKIP":
+            if not self._silent:
+                self._skip, self._once = 1, True
+        else:
+            self._reply(error(SYNTAX))
+        self._settle()
+
+    def _ping(self, words: list[bytes]) -> None:
+        self._reply(wire.array_of((bulk(b"pong"), bulk(words[1] if len(words) > 1 else b""))))
+
+    # MULTI
+
+    def _queueing(self, name: bytes, words: list[bytes]) -> None:
+        assert self._queue is not None
+        if name == b"MULTI":
+            self._reply(error("ERR MULTI calls can not be nested"))
+        elif name == b"WATCH":
+            self._reply(error("ERR WATCH inside MULTI is not allowed"))
+        elif name == b"DISCARD":
+            self._queue = None
+            self._settle()
+            self._send_words(b"DISCARD")
+        elif name == b"EXEC":
+            self._exec()
+        elif name == b"RESET":
+            self._reset()
+        elif name in LISTENING or name in (b"HELLO", b"AUTH") or (name == b"CLIENT" and words[1].upper() == b"REPLY"):
+            self._spoiled = True
+            self._reply(error("ERR Command not allowed inside a transaction"))
+        else:
+            encoded = request(*words)
+            self._queue_bytes += len(encoded)
+            if self._queue_bytes > self.settings.queue_bytes_max:
+                self._queue.clear()
+                self._spoiled = True
+                self._reply(error(f"ERR the transaction is larger than {self.settings.queue_bytes_max} bytes"))
+                return
+            self._queue.append(encoded)
+            self._reply(wire.QUEUED)
+
+    def _exec(self) -> None:
+        queue, self._queue = self._queue, None
+        self._settle()
+        assert queue is not None
+        if self._spoiled:
+            self._tell(b"UNWATCH")
+            self._reply(error(EXEC_ABORT))
+        elif not queue:
+            self._exec_empty()
+        else:
+            # A SELECT inside moves the session only once it has happened: until then nothing more is sent.
+            self._send_bytes(b"".join(queue), transaction=True, waits=True)
+
+    def _exec_empty(self) -> None:
+        run = Run(account=self.account)
+        run.peer = self._run.peer
+        run.transaction = True
+        run.cut(b"", 0, 0)
+        self._send(run, False)
+
+    # HELLO, AUTH, RESET
+
+    def _let_in(self, user: bytes | None, secret: bytes) -> bool:
+        account = self.port.account_of("resp", user, secret)
+        if account is None:
+            return False
+        self.account = account
+        self._admit(True)
+        return True
+
+    def _auth(self, words: list[bytes]) -> None:
+        if len(words) > 3:
+            self._reply(error(SYNTAX))
+        elif len(words) == 2 and self._open:
+            self._reply(
+                error(
+                    "ERR AUTH <password> called without any password configured for the default user. "
+                    "Are you sure your configuration is correct?"
+                )
+            )
+        elif self._let_in(words[1] if len(words) == 3 else None, words[-1]):
+            self._reply(wire.OK)
+        else:
+            self._reply(error(WRONG_PASS))
+
+    def _hello(self, words: list[bytes]) -> None:
+        protocol = self.protocol
+        name: bytes | None = None
+        at = 1
+        if len(words) > 1:
+            version = find_integer(words[1])
+            if version is None:
+                self._reply(error("ERR Protocol version is not an integer or out of range"))
+                return
+            if version not in (2, 3):
+                self._reply(error(NO_PROTO))
+                return
+            protocol = version
+            at = 2
+        credentials: tuple[bytes, bytes] | None = None
+        while at < len(words):
+            option = words[at].upper()
+            if option == b"AUTH" and at + 2 < len(words):
+                credentials = (words[at + 1], words[at + 2])
+                at += 3
+            elif option == b"SETNAME" and at + 1 < len(words):
+                name = words[at + 1]
+                if not valid_name(name):
+                    self._reply(error("ERR Client names cannot contain spaces, newlines or special characters."))
+                    return
+                at += 2
+            else:
+                self._reply(error(f"ERR Syntax error in HELLO option '{words[at].decode('utf-8', 'surrogateescape')}'"))
+                return
+        if credentials is not None and not self._let_in(*credentials):
+            self._reply(error(WRONG_PASS))
+            return
+        if not self._known:
+            self._reply(
+                error(
+                    "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH "
+                    "<user> <pass> option can be used to authenticate the client and select the RESP protocol version at "
+                    "the same time"
+                )
+            )
+            return
+        self.protocol = protocol
+        self._settle()
+        more = (b"SETNAME", name) if name is not None else ()
+        self._send_words(b"HELLO", b"%d" % protocol, *more)
+
+    def _reset(self) -> None:
+        self._queue = None
+        self._unsubscribe_all(True)
+        self._tell(b"UNWATCH")
+        self._tell(b"CLIENT", b"SETNAME", b"")
+        self.protocol = 2
+        self.db = 0
+        self._silent = False
+        if not self._open:
+            self.account = DEFAULT_ACCOUNT
+        self._admit(self._open)
+        self._reply(b"+RESET\r\n")
+
+    # subscriptions
+
+    def _listen(self, name: bytes, words: list[bytes]) -> None:
+        pattern = name.startswith(b"P")
+        if not name.endswith(b"UNSUBSCRIBE"):
+            for channel in words[1:]:
+                self._subscribe(pattern, channel)
+        else:
+            mine = [key[1] for key in self._handles if key[0] == pattern]
+            for channel in words[1:] or mine:
+                self._unsubscribe(pattern, channel)
+            if not words[1:] and not mine:
+                self._confirm(b"punsubscribe" if pattern else b"unsubscribe", None)
+        self._settle()
+
+    def _confirm(self, verb: bytes, channel: bytes | None) -> None:
+        shown = null(self.protocol) if channel is None else bulk(channel)
+        self._reply(push_of([bulk(verb), shown, integer(len(self._handles))], self.protocol))
+
+    def _subscribe(self, pattern: bool, channel: bytes) -> None:
+        key = (pattern, channel)
+        if key not in self._handles:
+            if len(self._handles) >= SUBSCRIPTIONS_MAX:
+                self._reply(error(f"ERR more than {SUBSCRIPTIONS_MAX} subscriptions of one connection"))
+                return
+            sink = Subscriber(self, channel, pattern)
+            wanted = Glob(channel, RESP.text) if pattern else Tokens(address_of(channel))
+            self._handles[key] = self.port.subscribe(self.account, wanted, sink)
+            self._tell(b"_SUBSCRIBED", b"pattern" if pattern else b"channel", b"+", channel)
+        self._confirm(b"psubscribe" if pattern else b"subscribe", channel)
+
+    def _unsubscribe(self, pattern: bool, channel: bytes) -> None:
+        handle = self._handles.pop((pattern, channel), None)
+        if handle is not None:
+            handle.close()
+            self._tell(b"_SUBSCRIBED", b"pattern" if pattern else b"channel", b"-", channel)
+        self._confirm(b"punsubscribe" if pattern else b"unsubscribe", channel)
+
+    def _unsubscribe_all(self, tell: bool) -> None:
+        for (pattern, channel), handle in self._handles.items():
+            handle.close()
+            if tell:
+                self._tell(b"_SUBSCRIBED", b"pattern" if pattern else b"channel", b"-", channel)
+        self._handles.clear()

@@ -1,0 +1,108 @@
+"""The keyspace as bytes, for a checkpoint, and back.
+
+Layout: ``THALWEG-RESP 1`` LF, then requests. ``_DB label`` says which database the following belong to; every key is the
+request that makes it (SET, RPUSH, HSET, SADD, ZADD, ``_LOG``, ``_BIND``), in the database's order, and PEXPIREAT.
+Equal states give equal bytes; what the bytes make gives them again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from protocols.resp.numbers import float_text
+from protocols.resp.state import HASH, LIST, NUMBER, SET, SHARED, STREAM, STRING, ZSET, Database, Entry, Members
+from protocols.resp.streams import Log, id_of, id_text
+from protocols.resp.topics import Shared
+from protocols.resp.wire import request
+from protocols.resp.zsets import Ranking
+from substrate.api import Address
+
+HEAD = b"THALWEG-RESP 1\n"
+
+
+def words_of_entry(entry: Entry) -> list[bytes]:
+    value: Any = entry.value
+    key = entry.key
+    if entry.kind in (STRING, NUMBER):
+        return [b"SET", key, entry.text()]
+    if entry.kind == LIST:
+        return [b"RPUSH", key, *value]
+    if entry.kind == HASH:
+        return [b"HSET", key, *(word for pair in value.items() for word in pair)]
+    if entry.kind == SET:
+        return [b"SADD", key, *value.items]
+    if entry.kind == ZSET:
+        return [b"ZADD", key, *(word for member, score in value.scores.items() for word in (float_text(score), member))]
+    if entry.kind == SHARED:
+        return [b"_BIND", key, value.name, value.topic_id]
+    words = [b"_LOG", key, id_text(value.last), b"%d" % value.added, id_text(value.max_deleted)]
+    for at in range(value.head, len(value.ids)):
+        words += (id_text(value.ids[at]), b"%d" % len(value.fields[at]), *value.fields[at])
+    return words
+
+
+def make(db: Database, words: list[bytes]) -> None:
+    name, key = words[0], words[1]
+    rest = words[2:]
+    if name == b"SET":
+        db.put(key, STRING, b"$%d\r\n%b\r\n" % (len(rest[0]), rest[0]))
+    elif name == b"RPUSH":
+        db.put(key, LIST, deque(rest))
+    elif name == b"HSET":
+        db.put(key, HASH, dict(zip(rest[::2], rest[1::2], strict=True)))
+    elif name == b"SADD":
+        db.put(key, SET, Members(rest))
+    elif name == b"ZADD":
+        db.put(key, ZSET, Ranking([(float(rest[at]), rest[at + 1]) for at in range(0, len(rest), 2)]))
+    elif name == b"_BIND":
+        db.put(key, SHARED, Shared(Address(rest[0]), rest[1]))
+    elif name == b"PEXPIREAT":
+        db.set_expire(db.entries[key], int(rest[0]))
+    else:
+        log = Log()
+        at = 3
+        while at < len(rest):
+            count = int(rest[at + 1])
+            log.ids.append(id_of(rest[at]))
+            log.fields.append(rest[at + 2 : at + 2 + count])
+            at += 2 + count
+        log.last, log.added, log.max_deleted = id_of(rest[0]), int(rest[1]), id_of(rest[2])
+        db.put(key, STREAM, log)
+
+
+def dump(databases: list[Database]) -> bytes:
+    """``databases`` in the order in which they are to stand."""
+    parts = [HEAD]
+    for db in databases:
+        if not db.order:
+            continue
+        parts.append(request(b"_DB", db.label))
+        for entry in db.order:
+            parts.append(request(*words_of_entry(entry)))
+            if entry.expire_ms:
+                parts.append(request(b"PEXPIREAT", entry.key, b"%d" % entry.expire_ms))
+    return b"".join(parts)
+
+
+def requests_of(data: bytes) -> Iterator[list[bytes]]:
+    """The requests that stand one after another.
+
+    Raises:
+        ValueError: not a dump of ours.
+    """
+    if not data.startswith(HEAD):
+        raise ValueError("not a keyspace dump of this version")
+    at = len(HEAD)
+    while at < len(data):
+        end = data.index(b"\n", at) + 1
+        count = int(data[at + 1 : end - 2])
+        at = end
+        words = []
+        for _ in range(count):
+            end = data.index(b"\n", at) + 1
+            length = int(data[at + 1 : end - 2])
+            words.append(data[end : end + length])
+            at = end + length + 2
+        yield words

@@ -1,0 +1,62 @@
+"""MULTI EXEC DISCARD WATCH UNWATCH.
+
+The session queues what comes between MULTI and EXEC and sends it as one run; the executor runs it without anything in
+between, and its effects are in one commit. A key that is watched marks its watchers when it is changed; a transaction
+whose client is marked, or whose watched key expired meanwhile, does not happen.
+Deviations: SUBSCRIBE and its kin, HELLO, AUTH and CLIENT REPLY are refused between MULTI and EXEC.
+"""
+
+from __future__ import annotations
+
+from protocols.resp.call import Call, Client
+from protocols.resp.table import ALL_KEYS, NO_KEYS, Family
+from protocols.resp.wire import OK
+
+
+def watch(call: Call, words: list[bytes]) -> bytes:
+    client = call.client
+    for key in words[1:]:
+        if any(db is call.db and kept == key for db, kept, _ in client.watches):
+            continue
+        client.watches.append((call.db, key, call.find(key) is not None))
+        call.db.watched.setdefault(key, []).append(client)
+    return OK
+
+
+def forget(client: Client) -> None:
+    """The client watches nothing any more."""
+    for db, key, _ in client.watches:
+        watchers = db.watched.get(key)
+        if watchers is not None:
+            watchers.remove(client)
+            if not watchers:
+                del db.watched[key]
+    client.watches.clear()
+    client.dirty = False
+
+
+def unwatch(call: Call, words: list[bytes]) -> bytes:
+    forget(call.client)
+    return OK
+
+
+def may_happen(call: Call, client: Client) -> bool:
+    """Whether nothing that the client watches was changed, nor has expired since."""
+    if client.dirty:
+        return False
+    for db, key, there in client.watches:
+        entry = db.entries.get(key)
+        if there and entry is not None and entry.expire_ms and entry.expire_ms <= call.now_ms:
+            return False
+    return True
+
+
+def commands() -> Family:
+    family = Family("transactions")
+    add = family.add
+    add("multi", 1, "noscript loading stale fast", NO_KEYS, None, "Begin to queue")
+    add("exec", 1, "noscript loading stale", NO_KEYS, None, "Run what was queued")
+    add("discard", 1, "noscript loading stale fast", NO_KEYS, unwatch, "Forget what was queued")
+    add("watch", -2, "noscript loading stale fast no_multi", ALL_KEYS, watch, "Let EXEC depend on keys")
+    add("unwatch", 1, "noscript loading stale fast", NO_KEYS, unwatch, "Watch nothing")
+    return family
