@@ -36,7 +36,14 @@ class MulticastFanout:
     """
 
     def __init__(
-        self, group: str, port: int, interface: str, session: bytes, start: int = 1, bytes_per_second: float = 0.0
+        self,
+        group: str,
+        port: int,
+        interface: str,
+        session: bytes,
+        start: int = 1,
+        bytes_per_second: float = 0.0,
+        segments: bool = True,
     ) -> None:
         if len(session) != mold.SESSION_BYTES:
             raise ValueError(f"a session has {mold.SESSION_BYTES} bytes: {session!r}")
@@ -45,7 +52,7 @@ class MulticastFanout:
         self._to = (group, port)
         self._rate = bytes_per_second
         self._free_s = 0.0
-        self._segments = True
+        self._segments = segments  # many packets in one call; a capture then shows them as one
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(interface))
         self._socket.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
