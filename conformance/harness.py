@@ -53,12 +53,14 @@ class Client:
         self._harness.begin()
         self._unread += data
         self._take()
+        self._harness.plan(self)
         if run:
             self._harness.run()
 
     def _take(self) -> None:
         if not self._unread or self.closed or self.session.closing:
             return
+        used = 0
         try:
             with memoryview(bytearray(self._unread)) as view:
                 used = self.session.receive(view, 0, len(view), self._harness.now_ns)
@@ -66,7 +68,8 @@ class Client:
         except WireError as error:
             self.error = error
             self.session.closing = True
-        self.outbox.mark()
+        if used or self.session.closing:  # half a frame waits for its rest: nothing to look at again
+            self.outbox.mark()
 
     def read(self) -> bytes:
         """What the gateway sent since the last call."""
