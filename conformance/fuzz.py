@@ -1,0 +1,292 @@
+"""Random clients against the sessions of a whole gateway in one thread: ``python -m conformance.fuzz --seconds 20``.
+
+An *episode* is a gateway over memory, two or three connections of one protocol, and some dozens of steps: messages of the
+protocol's grammar (``conformance.fuzz_grammars``), broken ones, raw bytes, all cut anywhere; time passing; connections that
+vanish. In every second episode each answer of the port comes later and in another order. A seed and an episode's number
+give the same steps again: ``--episode`` runs one alone, and a failing one is shortened before it is printed.
+
+What must hold: nothing but WireError leaves a session; no call takes longer than ``CALL_S_MAX`` of CPU; what comes out is
+bounded by what went in; what a message costs grows with its size, not with the square of it (``swells``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import random
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from conformance.fuzz_grammars import GRAMMARS, Grammar, Swell
+from conformance.harness import Client, Harness
+
+CALL_S_MAX = 0.08
+CALL_BYTES_MAX = 64 * 1024
+"""A step is at most so long: the driver never gives a session much more at once."""
+OUTPUT_BYTES_MAX = 32 * 1024 * 1024
+"""Of one step."""
+STEPS = 40
+SWELL_SIZES = (1000, 4000)
+SWELL_RATIO_MAX = 9.0
+"""Four times the size may cost at most so much more: linear is 4, quadratic 16."""
+SWELL_S_MIN = 0.02
+"""Cheaper than this is not judged: noise."""
+SHORTEN_S_MAX = 10.0
+
+
+@dataclass(frozen=True)
+class Step:
+    """``kind``: ``send`` (data), ``connect``, ``close``, ``stall`` (the peer stops reading), ``advance`` (milliseconds)."""
+
+    kind: str
+    client: int = 0
+    data: bytes = b""
+    milliseconds: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.client} {self.data!r} {self.milliseconds or ''}".strip()
+
+
+@dataclass(frozen=True)
+class Failure:
+    protocol: str
+    what: str
+    steps: Sequence[Step]
+    trace: str = ""
+
+    def __str__(self) -> str:
+        steps = "\n".join(f"    {step}" for step in self.steps)
+        return f"{self.protocol}: {self.what}\n{steps}\n{self.trace}"
+
+
+# episodes
+
+
+def make_steps(grammar: Grammar, chance: random.Random) -> list[Step]:
+    """What the clients of one episode do."""
+    steps: list[Step] = []
+    clients = chance.choice((2, 2, 3))
+    for client in range(clients):
+        steps.append(Step("connect", client))
+        steps += cut(client, grammar.opening() if chance.random() < 0.95 else garbage(chance), chance)
+    for _ in range(chance.randrange(5, STEPS)):
+        client, kind = chance.randrange(clients), chance.random()
+        if kind < 0.03:
+            steps += [Step("close", client), Step("connect", client), *cut(client, grammar.opening(), chance)]
+        elif kind < 0.06:
+            steps.append(Step("advance", milliseconds=chance.choice((1, 100, 2_000, 70_000, 3_600_000))))
+        elif kind < 0.08:
+            steps.append(Step("stall", client))
+        elif kind < 0.75:
+            steps += cut(client, b"".join(grammar.message() for _ in range(chance.choice((1, 1, 1, 3, 20)))), chance)
+        elif kind < 0.97:
+            steps += cut(client, spoil(grammar.message(), grammar.message(), chance), chance)
+        else:
+            steps += cut(client, garbage(chance), chance)
+    return steps
+
+
+def garbage(chance: random.Random) -> bytes:
+    return chance.randbytes(chance.choice((1, 7, 64, 1000)))
+
+
+def spoil(message: bytes, other: bytes, chance: random.Random) -> bytes:
+    """The message with one to three things wrong."""
+    data = bytearray(message)
+    for _ in range(chance.randrange(1, 4)):
+        if not data:
+            break
+        at, kind = chance.randrange(len(data)), chance.randrange(8)
+        if kind == 0:
+            data[at] ^= 1 << chance.randrange(8)
+        elif kind == 1:
+            data[at] = chance.choice((0, 0x0A, 0x0D, 0x20, 0x7F, 0x80, 0xFF))
+        elif kind == 2:
+            del data[at : at + chance.randrange(1, 9)]
+        elif kind == 3:
+            data[at:at] = chance.randbytes(chance.randrange(1, 9))
+        elif kind == 4:
+            del data[at:]
+        elif kind == 5:
+            data[at:at] = data[at : at + 32] * chance.choice((1, 50))
+        elif kind == 6:
+            data[at : at + 4] = chance.choice((b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\x80\x00\x00\x00", b"9999"))
+        else:
+            data[at:] = other[chance.randrange(len(other) + 1) :]
+    return bytes(data)
+
+
+def cut(client: int, data: bytes, chance: random.Random) -> list[Step]:
+    """The bytes in one piece, in a few, or in many."""
+    if not data:
+        return []
+    pieces = chance.choice((1, 1, 1, 2, 5, 30))
+    ends = sorted({chance.randrange(1, len(data) + 1) for _ in range(pieces - 1)} | {len(data)})
+    ends = sorted({*ends, *range(CALL_BYTES_MAX, len(data), CALL_BYTES_MAX)})
+    return [Step("send", client, data[start:end]) for start, end in zip([0, *ends], ends, strict=False) if end > start]
+
+
+def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) -> Failure | None:
+    """The steps on a new gateway; what went wrong first."""
+    harness = Harness(seed=seed, delayed=delayed)
+    clients: dict[int, Client] = {}
+    for done, step in enumerate(steps, 1):
+        began = time.thread_time()
+        try:
+            run_step(harness, protocol, clients, step)
+        except Exception:  # noqa: BLE001 - finding what else may come out is what this is for
+            return Failure(protocol, "an exception left the session", steps[:done], traceback.format_exc(limit=-8))
+        took = time.thread_time() - began
+        if took > CALL_S_MAX and step.kind == "send":
+            return Failure(protocol, f"a call took {took * 1000:.0f} ms, limit {CALL_S_MAX * 1000:.0f}", steps[:done])
+        for client in clients.values():
+            size = len(client.read())
+            if size > OUTPUT_BYTES_MAX:
+                return Failure(protocol, f"{size} bytes came out of one step, limit {OUTPUT_BYTES_MAX}", steps[:done])
+    try:
+        harness.advance(10_000)
+        for client in clients.values():
+            client.close()
+        harness.stop()
+    except Exception:  # noqa: BLE001 - as above
+        return Failure(protocol, "an exception at the end", steps, traceback.format_exc(limit=-8))
+    return None
+
+
+def run_step(harness: Harness, protocol: str, clients: dict[int, Client], step: Step) -> None:
+    if step.kind == "advance":
+        harness.advance(step.milliseconds)
+    elif step.kind == "connect":
+        clients[step.client] = harness.connect(protocol, ("127.0.0.1", 40_000 + step.client))
+    elif step.client in clients:
+        client = clients[step.client]
+        if step.kind == "send":
+            client.send(step.data)
+        elif step.kind == "close":
+            client.close()
+        else:
+            client.reads = False
+
+
+def run_episode(protocol: str, seed: int, episode: int) -> Failure | None:
+    """One episode; a failure comes shortened."""
+    chance = random.Random(f"{seed}/{protocol}/{episode}")
+    steps = make_steps(GRAMMARS[protocol](chance), chance)
+    delayed = episode % 2 == 1
+    collecting = gc.isenabled()
+    gc.disable()  # a full collection between two calls is not the session's time
+    try:
+        failure = run_steps(protocol, steps, seed, delayed)
+        if failure is not None and "took" in failure.what:
+            failure = run_steps(protocol, steps, seed, delayed)  # once more: another program may have held the caches
+        return shorten(failure, lambda fewer: run_steps(protocol, fewer, seed, delayed)) if failure else None
+    finally:
+        if collecting:
+            gc.enable()
+            gc.collect(1)
+
+
+def shorten(failure: Failure, run: Callable[[Sequence[Step]], Failure | None]) -> Failure:
+    """The same failure with fewer steps, as far as there is time."""
+    deadline = time.monotonic() + SHORTEN_S_MAX
+    size = max(1, len(failure.steps) // 2)
+    while size:
+        at = 0
+        while at < len(failure.steps) and time.monotonic() < deadline:
+            fewer = [*failure.steps[:at], *failure.steps[at + size :]]
+            again = run(fewer)
+            if (
+                again is not None
+                and again.what.split(",")[0].split(" took ")[0] == failure.what.split(",")[0].split(" took ")[0]
+            ):
+                failure = again
+            else:
+                at += size
+        size //= 2
+    return failure
+
+
+# cost
+
+
+def cost_of(protocol: str, swell: Swell, size: int, seed: int) -> float:
+    """CPU seconds of one message of this size on a new gateway: the least of three."""
+    costs = []
+    for _ in range(3):
+        harness = Harness(seed=seed)
+        client = harness.connect(protocol)
+        if opening := GRAMMAR_OPENINGS.get(protocol):
+            client.send(opening)
+        data = swell(size)
+        gc.collect()
+        began = time.thread_time()
+        for start in range(0, len(data), CALL_BYTES_MAX):
+            client.send(data[start : start + CALL_BYTES_MAX])
+            client.read()
+        costs.append(time.thread_time() - began)
+    return min(costs)
+
+
+GRAMMAR_OPENINGS = {
+    "nats": b'CONNECT {"verbose":false,"headers":true}\r\n',
+    "mqtt": b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x00\x00\x02sw",
+}
+
+
+def check_swell(protocol: str, name: str, seed: int = 0) -> Failure | None:
+    """Whether the cost of the message named grows faster than its size."""
+    swell = GRAMMARS[protocol].swells[name]
+    small, large = (cost_of(protocol, swell, size, seed) for size in SWELL_SIZES)
+    if large < SWELL_S_MIN or large < small * SWELL_RATIO_MAX:
+        return None
+    return Failure(
+        protocol,
+        f"{name}: {SWELL_SIZES[0]} cost {small * 1000:.1f} ms, {SWELL_SIZES[1]} cost {large * 1000:.1f} ms "
+        f"({large / small:.1f} times, limit {SWELL_RATIO_MAX})",
+        (),
+    )
+
+
+def fuzz(protocol: str, seed: int, seconds: float) -> tuple[int, Failure | None]:
+    """Episodes until the time is over or one fails; how many, and the failure."""
+    deadline = time.monotonic() + seconds
+    episode = 0
+    while time.monotonic() < deadline:
+        if failure := run_episode(protocol, seed, episode):
+            return episode, failure
+        episode += 1
+    return episode, None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance.fuzz", description="Random clients against the sessions."
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=20, help="for each protocol (20)")
+    parser.add_argument("--protocol", choices=sorted(GRAMMARS), action="append", help="only this one; may be repeated")
+    parser.add_argument("--episode", type=int, help="only this episode")
+    options = parser.parse_args(arguments)
+    failed = False
+    for protocol in options.protocol or sorted(GRAMMARS):
+        if options.episode is not None:
+            episode, failure = options.episode, run_episode(protocol, options.seed, options.episode)
+        else:
+            episode, failure = fuzz(protocol, options.seed, options.seconds)
+        found = [failure] if failure else []
+        if options.episode is None:
+            found += [one for name in GRAMMARS[protocol].swells if (one := check_swell(protocol, name, options.seed))]
+        print(
+            f"{protocol}: seed {options.seed}, {episode} episodes, {len(GRAMMARS[protocol].swells)} costs, {len(found)} failures"
+        )
+        for one in found:
+            failed = True
+            print(f"FAILED (--protocol {protocol} --seed {options.seed} --episode {episode}) {one}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
