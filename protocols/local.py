@@ -46,7 +46,6 @@ from substrate.api import (
     StreamId,
     StreamKey,
     Topic,
-    Unknown,
     Watcher,
 )
 from substrate.batch import BatchError
@@ -108,6 +107,9 @@ class Sequencer:
         self._retry_ns = 0
         self._retain_ns = 0
         self._routes: dict[StreamId, Route] = {}
+        self._replaying = False
+        self._deleted: list[StreamId] = []
+        """Found deleted while the control stream was replayed."""
         self.uncaptured = 0
         """Messages that no stream captured: the position of the one ephemeral stream."""
         self.topics = self._new_topics()
@@ -133,9 +135,18 @@ class Sequencer:
         self.layer.create(CONTROL, control, StreamConfig(record_bytes_max=16 * 1024 * 1024))
         self._worlds = {}
         self._wakes = []
+        self._deleted = []
         world = LocalWorld(self, cast(Executor, self.topics), CONTROL)
         self._worlds["topics"] = world
-        self._replay(world)
+        self._replaying = True
+        try:
+            self._replay(world)
+        finally:
+            self._replaying = False
+        for topic in self.topics.topics.values():
+            self._topic_set(topic)
+        for stream in self._deleted:
+            self.layer.forget(stream)
         for factory in self._factories:
             executor = factory()
             stream = self.topics.system_stream(executor.name)
@@ -185,7 +196,9 @@ class Sequencer:
         if checkpoint.last_base < 0:
             return checkpoints.belongs(checkpoint, None)
         try:
-            header = next(iter(self.layer.engine.headers(stream, Position(max(checkpoint.last_base, found.start)))), None)
+            header = next(
+                iter(self.layer.engine.headers(stream, Position(max(checkpoint.last_base, found.start)))), None
+            )
         except EngineError:
             return False
         return checkpoints.belongs(checkpoint, header)
@@ -195,6 +208,8 @@ class Sequencer:
         return list(self._worlds.values())
 
     def _topic_set(self, topic: Topic) -> None:
+        if self._replaying:
+            return  # only what is left at the end is opened
         for stream, key in stream_keys(topic):
             if stream in self.layer.streams:
                 if self.layer.streams[stream].config != topic.config:
@@ -204,6 +219,9 @@ class Sequencer:
         self.interest.capture(topic)
 
     def _topic_deleted(self, topic: Topic) -> None:
+        if self._replaying:
+            self._deleted += topic.streams
+            return
         self.interest.release(topic.account, topic.name)
         for stream in topic.streams:
             self.layer.delete(stream)
@@ -267,22 +285,33 @@ class Sequencer:
         self._retry_ns = self.now_ns + RETRY_NS // 10
 
     def _recover(self) -> None:
+        """A new epoch over the durable prefix: every executor is made anew, and sees nothing of the former's."""
         if not self.layer.recover(self.now_ns // 1_000_000):
             self._retry_ns = self.now_ns + RETRY_NS
             return
+        self.host.failed(self.layer.shard, Commit(self.layer.commit_next - 1))
         parked, self._parked = self._parked, {}
-        for session, token, _ in parked.values():
-            _answer(session, token, Failed("the owner begins anew"))
+        for world in self._worlds.values():
+            world.shut()
         for key in list(self.topics.topics):
             self.interest.release(*key)
         self.topics = self._new_topics()
         self._routes.clear()
-        self._replay_all()
+        try:
+            self._replay_all()
+        except EngineError as error:
+            self.layer.failed(self.layer.shard, Commit(self.layer.commit_next - 1), str(error))
+        self.layer.recovered()
+        for session, token, _ in parked.values():
+            if not any(world.executor is session for world in self._worlds.values()):
+                _answer(session, token, Failed("the owner begins anew"))
         self.host.note("storage_recoveries", f"epoch {self.layer.epoch}")
 
     # what ports and worlds share
 
-    def publish(self, route: Route, group: Group, served: str, when: Conditions | None) -> Appended | Rejected | StreamError:
+    def publish(
+        self, route: Route, group: Group, served: str, when: Conditions | None
+    ) -> Appended | Rejected | StreamError:
         if route.generation != self.interest.generation:
             route = self.interest.resolve(route.account, route.address)
         if route.stream:
@@ -310,14 +339,19 @@ class Sequencer:
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, when: Conditions | None
     ) -> Appended | Rejected | StreamError:
         if isinstance(batch, Group):
-            answer = self.layer.append_group(stream, batch, when)
-            if isinstance(answer, Appended) and not answer.duplicate:
-                route = self.interest.resolve(self.layer.streams[stream].key.account, Address(batch.address))
-                self._deliver(route, batch, "")
-            return answer
+            refused = self.layer.refuse(stream, batch)
+            judged = self.layer.judge(stream, when) if refused is None and when is not None else refused
+            return judged if judged is not None else self.append_judged(stream, batch, when)
         answer = self.layer.append_batch(stream, batch)
         if isinstance(answer, Appended) and not answer.duplicate:
             self._feed(stream, batch, answer)
+        return answer
+
+    def append_judged(self, stream: StreamId, group: Group, when: Conditions | None) -> Appended:
+        """Append what the layer had nothing against, and give it to live sinks."""
+        found = self.layer.streams[stream]
+        answer = self.layer.append_judged(found, group, when)
+        self._deliver(self.interest.resolve(found.key.account, Address(group.address)), group, "")
         return answer
 
     def _feed(self, stream: StreamId, batch: bytes | bytearray | memoryview, answer: Appended) -> None:
@@ -356,7 +390,11 @@ class Sequencer:
         """None: parked."""
         world = self._worlds.get(executor)
         if world is None or self.layer.broken:
-            return Failed(f"{executor} is not here: {self.layer.broken}" if self.layer.broken else f"no executor {executor}")
+            return Failed(
+                f"{executor} is not here: {self.layer.broken}" if self.layer.broken else f"no executor {executor}"
+            )
+        if not self.layer.room():
+            return Failed("no space")
         mine = self._next_token
         self._next_token += 1
         self._parked[mine] = (session, token, executor)
@@ -394,7 +432,9 @@ def _answer(session: object, token: int, answer: object) -> None:
 class LocalPort:
     """A session's port in the sequencer's process: every call is answered before it returns."""
 
-    def __init__(self, sequencer: Sequencer, accounts: Callable[[str, bytes | None, bytes | None], Account | None]) -> None:
+    def __init__(
+        self, sequencer: Sequencer, accounts: Callable[[str, bytes | None, bytes | None], Account | None]
+    ) -> None:
         self._sequencer = sequencer
         self._accounts = accounts
         self.session: Session | None = None
@@ -420,29 +460,29 @@ class LocalPort:
     def publish(
         self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
     ) -> None:
+        self._relieve(group.value_bytes)
         self._tell(token, _acked(self._sequencer.publish(route, group, served, when), ack))
 
     def append(
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
         when: Conditions | None = None,
     ) -> None:  # fmt: skip
+        self._relieve(batch.value_bytes if isinstance(batch, Group) else len(batch))
         self._tell(token, _acked(self._sequencer.append(stream, batch, when), ack))
+
+    def _relieve(self, size: int) -> None:
+        self._sequencer.layer.relieve(size)
 
     def commit(self, appends: Sequence[tuple[StreamId, Group, Conditions | None]], ack: Ack, token: int) -> None:
         """All are judged before the first is appended; a turn is one frame, so together they are all or nothing."""
         layer = self._sequencer.layer
-        for stream, _, when in appends:
-            if stream not in layer.streams:
-                return self._tell(token, StreamError(ErrorCode.NO_STREAM))
-            judged = layer.judge(stream, when) if when is not None else None
+        self._relieve(sum(group.value_bytes for _, group, _ in appends))
+        for stream, group, when in appends:
+            refused = layer.refuse(stream, group)
+            judged = layer.judge(stream, when) if refused is None and when is not None else refused
             if judged is not None:
                 return self._tell(token, judged)
-        answers: list[object] = []
-        for stream, group, _ in appends:
-            answer = self._sequencer.append(stream, group, None)
-            if not isinstance(answer, Appended):
-                return self._tell(token, answer if not answers else Unknown("a part of the commit was refused"))
-            answers.append(_acked(answer, ack))
+        answers = [_acked(self._sequencer.append_judged(stream, group, when), ack) for stream, group, when in appends]
         return self._tell(token, tuple(answers))
 
     def read(
@@ -481,7 +521,14 @@ def _acked(answer: Appended | Rejected | StreamError, ack: Ack) -> Appended | Re
     """An ORDERED ack waits for nothing: it leaves with this turn's flush, after its write."""
     if ack <= Ack.ORDERED and isinstance(answer, Appended) and answer.commit:
         return Appended(
-            answer.stream, answer.base, answer.last, answer.timestamp_ms, answer.epoch, answer.shard, Commit(0), answer.duplicate
+            answer.stream,
+            answer.base,
+            answer.last,
+            answer.timestamp_ms,
+            answer.epoch,
+            answer.shard,
+            Commit(0),
+            answer.duplicate,
         )
     return answer
 
@@ -498,6 +545,22 @@ class LocalWorld(LocalPort):
         self.unfolded_bytes = 0
         """Of the state stream, since then."""
         self.session = cast(Session, executor)  # its ``answered`` gets the tokens
+        self._handles: set[_Held] = set()
+
+    def _relieve(self, size: int) -> None:
+        """What an executor records and publishes in one step is one commit."""
+
+    def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Handle:
+        return _Held(self._handles, super().watch(stream, level, watcher))
+
+    def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle:
+        return _Held(self._handles, super().subscribe(account, pattern, sink, group))
+
+    def shut(self) -> None:
+        """The executor is replaced: it sees and says nothing more."""
+        for handle in list(self._handles):
+            handle.close()
+        self.session = None
 
     @property
     def now_ns(self) -> int:
@@ -536,6 +599,11 @@ class LocalWorld(LocalPort):
             return StreamError(error.code, error.detail)
         return layer.tail(stream)
 
+    def ordered_commit(self, stream: StreamId) -> int:
+        """What to wait for before all that the stream holds now is durable; 0: it is."""
+        found = self._sequencer.layer.streams.get(stream)
+        return self._sequencer.layer.commit_of(found, found.next - 1) if found is not None else 0
+
     def durability(self, durability: Durability) -> None:
         layer = self._sequencer.layer
         config = layer.streams[self.stream].config
@@ -548,6 +616,19 @@ class LocalWorld(LocalPort):
 
     def answer(self, token: int, answer: object, commit: int = 0) -> None:
         self._sequencer.answer_parked(token, answer, commit)
+
+
+class _Held:
+    """A watch or subscription of an executor, closed with it."""
+
+    def __init__(self, held: set[_Held], handle: Handle) -> None:
+        self._held = held
+        self._handle = handle
+        held.add(self)
+
+    def close(self) -> None:
+        self._held.discard(self)
+        self._handle.close()
 
 
 def _span(length: int) -> Sequence[int]:

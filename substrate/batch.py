@@ -108,7 +108,7 @@ def split(data: object) -> list:
     return found
 
 
-def patch(batch: bytearray, base_offset: int, epoch: int) -> None:
+def patch(batch: bytearray | memoryview, base_offset: int, epoch: int) -> None:
     """Give the batch its place; the CRC does not cover these."""
     _BASE.pack_into(batch, 0, base_offset)
     _EPOCH.pack_into(batch, 12, epoch)
@@ -396,12 +396,11 @@ def decode(batch: object, address: bytes, start: int = 0) -> list:
     append_time: cython.bint = bool(found.attributes & LOG_APPEND_TIME)
     reader: _Reader = _Reader(data)
     records: list = []
-    index: cython.Py_ssize_t
     base: cython.longlong = found.base_offset
     base_timestamp: cython.longlong = found.base_timestamp
     previous: cython.longlong = -1
     last_delta: cython.longlong = found.last_offset_delta
-    for index in range(found.count):
+    for _ in range(found.count):
         length: cython.longlong = reader.varint()
         if length < 6 or length > reader.end - reader.at:
             raise BatchError("records", f"a record of {length} bytes does not fit")
@@ -425,7 +424,7 @@ def decode(batch: object, address: bytes, start: int = 0) -> list:
         headers: tuple = ()
         if header_count:
             pairs: list = []
-            for _ in range(header_count):
+            for _header in range(header_count):
                 name = reader.take()
                 if name is None:
                     raise BatchError("records", "a header without a name")
@@ -458,7 +457,7 @@ def _decompress(data: object, codec: int) -> object:
     try:
         if codec == 2:
             return _unsnappy(bytes(data))
-        into = (cramjam.gzip, None, cramjam.lz4, cramjam.zstd)[codec - 1].decompress_into
+        into = {1: cramjam.gzip, 3: cramjam.lz4, 4: cramjam.zstd}[codec].decompress_into
         size = min(max(64 * 1024, 8 * len(data)), INFLATED_BYTES_MAX)
         while True:
             out = bytearray(size)

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from substrate.api import Address, Appended, Commit, Epoch, Position, Record, Rejected
+from substrate.api import Address, Appended, Epoch, Position, Record, Rejected
 from substrate.batch import Header
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Producers:
             return None if header.base_sequence == 0 else Rejected("sequence", 0)
         for first, last, base, timestamp_ms in kept:
             if first == header.base_sequence and last == last_sequence:
-                commit = layer._commit_of(stream, base) if base >= stream.durable else Commit(0)
+                commit = layer.commit_of(stream, base)
                 return Appended(
                     stream.id, Position(base), Position(base + header.last_offset_delta), timestamp_ms,
                     Epoch(layer.epoch), layer.shard, commit, duplicate=True,

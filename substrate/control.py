@@ -177,6 +177,8 @@ class Topics:
         self._next_system = int(CONTROL) + 1
         self._producer_end = 1
         self._producer_next = 1
+        self._producer_commit = 0
+        """That made the ids below ``_producer_end`` ours: none of them may be known before it is durable."""
         self._on_set = on_set
         self._on_deleted = on_deleted
         self._world: Any = None
@@ -232,13 +234,13 @@ class Topics:
             topic = self.topics.get((request.account, request.name))
             if topic is None or not 0 <= request.partition < len(topic.streams):
                 return Called(StreamError(ErrorCode.NO_STREAM))
-            return Called(self._world.trim(topic.streams[request.partition], request.before))
+            stream = topic.streams[request.partition]
+            return Called(self._world.trim(stream, request.before), self._world.ordered_commit(stream))
         if isinstance(request, NewProducerId):
-            commit = 0
             if self._producer_next >= self._producer_end:
-                commit = self._decide(ProducerIds(end=self._producer_next + PRODUCER_IDS))
+                self._producer_commit = self._decide(ProducerIds(end=self._producer_next + PRODUCER_IDS))
             self._producer_next += 1
-            return Called(self._producer_next - 1, commit)
+            return Called(self._producer_next - 1, self._producer_commit)
         return Called(StreamError(ErrorCode.UNSUPPORTED, type(request).__name__))
 
     def _create(self, request: CreateTopic) -> Called:

@@ -11,7 +11,8 @@ client's failed condition rejects only its own.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
 from substrate import batch as batches
 from substrate.api import (
@@ -46,6 +47,8 @@ from substrate.engine import Batch, Engine, EngineError, Frame, Part
 TURN_BYTES_MAX = 16 * 1024 * 1024
 """Space asked for before anything of a turn is ordered; a turn that grows beyond it is committed early."""
 SCAN_BYTES = 1024 * 1024
+NEVER = Commit(1 << 62)
+"""Of what was appended while nothing can be made durable: whoever waits for it is told by ``failed``."""
 
 
 class Stream:
@@ -79,14 +82,16 @@ class Stream:
 class Watch:
     """One watcher's handle."""
 
-    __slots__ = ("_stream", "level", "watcher")
+    __slots__ = ("_stream", "closed", "level", "watcher")
 
     def __init__(self, stream: Stream, level: Level, watcher: Watcher) -> None:
         self._stream = stream
         self.level = level
         self.watcher = watcher
+        self.closed = False
 
     def close(self) -> None:
+        self.closed = True
         if self in self._stream.watchers:
             self._stream.watchers.remove(self)
 
@@ -119,6 +124,12 @@ class StreamLayer:
         self.commit_next = Commit(1)
         self._dirty: list[Stream] = []
         self._turn_bytes = 0
+        self._durable_commit = Commit(0)
+        self._after: deque[tuple[Commit, Callable[[], None]]] = deque()
+        """What the engine is asked to do for good once a commit is durable: trims and deletions."""
+        self._ready: list[Callable[[], None]] = []
+        self._former: dict[StreamId, Stream] = {}
+        """While executors are rebuilt: the streams there were before the failure."""
         self._in_flight: deque[tuple[Commit, list[tuple[Stream, int]]]] = deque()
         self._advanced: dict[int, Watch] = {}
         self.broken = ""
@@ -133,20 +144,33 @@ class StreamLayer:
         self._opened = self.engine.open(self, now_ms)
         self.epoch = self._opened.epoch
         self.commit_next = Commit(self._opened.commit + 1)
+        self._durable_commit = self._opened.commit
         self.now_ms = max(self.now_ms, now_ms)
 
     def create(self, stream: StreamId, key: StreamKey, config: StreamConfig) -> None:
         """Make a stream known; one that the engine holds goes on at its end. Repeating it is allowed."""
         if stream in self.streams:
             return
-        made = Stream(stream, key, config)
         name = f"{key.account}/{key.name.decode('latin-1')}-{key.partition}"
-        self._engine_of(config).create(stream, name, config)
-        ends = self._opened.streams.get(stream) if config.durability is not Durability.MEMORY else None
+        in_memory = config.durability is Durability.MEMORY
+        former = self._former.get(stream)
+        if former is not None and former.key == key and in_memory == (former.config.durability is Durability.MEMORY):
+            made = self._former.pop(stream)
+            self._engine_of(config).create(stream, name, config)
+            self._engine_of(config).configure(stream, config)
+            made.config = config
+        else:
+            made = Stream(stream, key, config)
+            self._engine_of(config).create(stream, name, config)
+        ends = None if in_memory else self._opened.streams.get(stream)
         if ends is not None:
             made.start = ends.start
             made.next = made.written = made.durable = ends.end
         self.streams[stream] = made
+
+    def held(self, stream: StreamId) -> bool:
+        """Whether the engine held this stream when it was opened."""
+        return stream in self._opened.streams
 
     def configure(self, stream: StreamId, config: StreamConfig) -> None:
         found = self.streams[stream]
@@ -160,20 +184,32 @@ class StreamLayer:
 
     # appending
 
-    def append_group(self, stream: StreamId, group: Group, when: Conditions | None = None) -> Appended | Rejected | StreamError:
+    def append_group(
+        self, stream: StreamId, group: Group, when: Conditions | None = None
+    ) -> Appended | Rejected | StreamError:
         """Order the group's messages at the stream's end. Its values are copied before this returns."""
+        refused = self.refuse(stream, group)
+        if refused is not None:
+            return refused
+        found = self.streams[stream]
+        if when is not None:
+            judged = self.judge(stream, when)
+            if judged is not None:
+                return judged
+        return self.append_judged(found, group, when)
+
+    def refuse(self, stream: StreamId, group: Group) -> StreamError | None:
+        """Why this group cannot be appended, whatever the conditions; None if it can."""
         found = self.streams.get(stream)
         if found is None:
             return StreamError(ErrorCode.NO_STREAM)
-        refused = self._refuse(found, group.value_bytes, group.count)
-        if refused is not None:
-            return refused
-        if group.value_bytes > found.config.record_bytes_max and max(group.spans[1::2]) > found.config.record_bytes_max:
-            return StreamError(ErrorCode.TOO_LARGE, f"{max(group.spans[1::2])} bytes, limit {found.config.record_bytes_max}")
-        if when is not None:
-            judged = self._judge(found, when)
-            if judged is not None:
-                return judged
+        limit = found.config.record_bytes_max
+        if group.value_bytes > limit and max(group.spans[1::2]) > limit:
+            return StreamError(ErrorCode.TOO_LARGE, f"{max(group.spans[1::2])} bytes, limit {limit}")
+        return self._refuse(found, group.value_bytes, group.count)
+
+    def append_judged(self, found: Stream, group: Group, when: Conditions | None) -> Appended:
+        """Append what ``refuse`` and ``judge`` had nothing against."""
         answer = self.append_slices(
             found, group.buffer, group.spans, group.count, group.address, group.headers, group.value_bytes
         )
@@ -193,7 +229,19 @@ class StreamLayer:
         headers: list[object] | None,
         value_bytes: int,
     ) -> Appended:
-        """The common way in for messages of ours: ``spans`` are (offset, length) pairs into ``buffer``. Not refused."""
+        """The common way in for messages of ours: ``spans`` are (offset, length) pairs into ``buffer``. Not refused; while
+        nothing can be made durable it is dropped: executors are rebuilt without it."""
+        in_memory = found.config.durability is Durability.MEMORY
+        if self.broken and not in_memory:
+            return Appended(
+                found.id,
+                Position(found.next),
+                Position(found.next + count - 1),
+                self.now_ms,
+                self.epoch,
+                self.shard,
+                NEVER,
+            )
         if not self._dirty:
             self._touched()
         base = found.next
@@ -217,8 +265,10 @@ class StreamLayer:
             found.index.add(Address(key), base, count)
         if found.ids is not None:
             found.ids.last = None
-        commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
-        return Appended(found.id, Position(base), Position(base + count - 1), self.now_ms, self.epoch, self.shard, commit)
+        commit = Commit(0) if in_memory else self.commit_next
+        return Appended(
+            found.id, Position(base), Position(base + count - 1), self.now_ms, self.epoch, self.shard, commit
+        )
 
     def _fill(
         self, found: Stream, buffer: object, spans: Sequence[int], first: int, count: int, key: bytes,
@@ -257,7 +307,10 @@ class StreamLayer:
         if len(batch) > found.config.record_bytes_max:
             return StreamError(ErrorCode.TOO_LARGE, f"{len(batch)} bytes, limit {found.config.record_bytes_max}")
         if header.producer_id >= 0:
-            judged = self._producers(found).judge(header, found, self)
+            try:
+                judged = self._producers(found).judge(header, found, self)
+            except EngineError as error:
+                return StreamError(error.code, error.detail)
             if judged is not None:
                 return judged
         if not self._dirty:
@@ -267,7 +320,11 @@ class StreamLayer:
             found.pending_base = base
             self._dirty.append(found)
         self._close_builder(found)
-        owned = batch if isinstance(batch, bytearray) or (isinstance(batch, memoryview) and not batch.readonly) else bytearray(batch)
+        owned = (
+            batch
+            if isinstance(batch, bytearray) or (isinstance(batch, memoryview) and not batch.readonly)
+            else bytearray(batch)
+        )
         batches.patch(owned, base, self.epoch)
         found.pending.append(owned)
         found.pending_bytes += len(owned)
@@ -283,7 +340,13 @@ class StreamLayer:
             found.ids.last = None
         commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
         return Appended(
-            stream, Position(base), Position(base + header.count - 1), header.max_timestamp, self.epoch, self.shard, commit
+            stream,
+            Position(base),
+            Position(base + header.count - 1),
+            header.max_timestamp,
+            self.epoch,
+            self.shard,
+            commit,
         )
 
     def _refuse(self, found: Stream, size: int, count: int) -> StreamError | None:
@@ -293,13 +356,20 @@ class StreamLayer:
             return None
         if self.broken:
             return StreamError(ErrorCode.UNAVAILABLE, self.broken)
-        if self._turn_bytes + size > TURN_BYTES_MAX and self._dirty:
-            self.commit()
-            if self.broken:
-                return StreamError(ErrorCode.UNAVAILABLE, self.broken)
-        if not self._dirty and not self.engine.reserve(max(TURN_BYTES_MAX, size + 64 * count)):
-            return StreamError(ErrorCode.NO_SPACE)
+        size += 64 * count
+        if not self._dirty or self._turn_bytes + size > TURN_BYTES_MAX:
+            if not self.engine.reserve(max(TURN_BYTES_MAX, self._turn_bytes + size)):
+                return StreamError(ErrorCode.NO_SPACE)
         return None
+
+    def relieve(self, size: int) -> None:
+        """A turn that these bytes would make too large is committed first. Not within what must be one commit."""
+        if self._dirty and self._turn_bytes + size > TURN_BYTES_MAX:
+            self.commit()
+
+    def room(self) -> bool:
+        """Whether a turn finds its space: asked before an executor orders something."""
+        return bool(self._dirty) or self.engine.reserve(TURN_BYTES_MAX)
 
     def _close_builder(self, found: Stream) -> None:
         builder = found.builder
@@ -314,9 +384,12 @@ class StreamLayer:
 
     # conditions
 
-    def judge(self, stream: StreamId, when: Conditions) -> Appended | Rejected | None:
-        """What would be answered if it does not append; None if it would."""
-        return self._judge(self.streams[stream], when)
+    def judge(self, stream: StreamId, when: Conditions) -> Appended | Rejected | StreamError | None:
+        """What is answered instead of appending; None if all holds."""
+        try:
+            return self._judge(self.streams[stream], when)
+        except EngineError as error:
+            return StreamError(error.code, error.detail)
 
     def _judge(self, found: Stream, when: Conditions) -> Appended | Rejected | None:
         """None: go on. Judged in nats-server's order (server/stream.go processJetStreamMsg, behaviour)."""
@@ -325,10 +398,9 @@ class StreamLayer:
         if when.message_id is not None:
             position = self._message_ids(found, when.window_ms).find(when.message_id, self.now_ms - when.window_ms)
             if position >= 0:
-                in_flight = position >= found.durable
                 return Appended(
                     found.id, Position(position), Position(position), self.now_ms, self.epoch, self.shard,
-                    self._commit_of(found, position) if in_flight else Commit(0), duplicate=True,
+                    self.commit_of(found, position), duplicate=True,
                 )  # fmt: skip
         if when.tail is not None and when.tail != found.next:
             return Rejected("tail", found.next)
@@ -342,8 +414,10 @@ class StreamLayer:
                 return Rejected("last", last)
         return None
 
-    def _commit_of(self, found: Stream, position: int) -> Commit:
-        """The commit whose durability covers this position."""
+    def commit_of(self, found: Stream, position: int) -> Commit:
+        """The commit whose durability covers this position; 0: it is durable."""
+        if found.config.durability is Durability.MEMORY or position < found.durable:
+            return Commit(0)
         for number, parts in self._in_flight:
             if any(stream is found and end > position for stream, end in parts):
                 return number
@@ -374,40 +448,55 @@ class StreamLayer:
 
     def _producers(self, found: Stream) -> Producers:
         if found.producers is None:
-            found.producers = Producers()
-            if found.next > found.start:
-                self._settle(found)
-                for raw in self._engine_of(found.config).headers(found.id, Position(found.start)):
-                    header = batches.header(raw)
-                    if header.producer_id >= 0:
-                        found.producers.add(header, header.base_offset)
+            made = Producers()
+            for raw in self._headers(found, found.start):
+                header = batches.header(raw)
+                if header.producer_id >= 0:
+                    made.add(header, header.base_offset)
+            found.producers = made
         return found.producers
 
-    def _settle(self, found: Stream) -> None:
-        """What this turn holds of the stream must be readable: commit early."""
-        if found.pending or found.builder is not None:
-            self.commit()
+    def _pending(self, found: Stream) -> list[Batch]:
+        """What this turn holds of the stream, as batches: ordered, not written yet."""
+        self._close_builder(found)
+        return found.pending
+
+    def _headers(self, found: Stream, start: int) -> Iterator[bytes]:
+        """The headers of the batches from ``start`` to the ordered end."""
+        if start < found.written:
+            yield from self._engine_of(found.config).headers(found.id, Position(start))
+        for batch in self._pending(found):
+            raw = bytes(memoryview(batch)[: batches.HEADER_BYTES])
+            header = batches.header(raw)
+            if header.base_offset + header.last_offset_delta >= start:
+                yield raw
 
     def scan(self, found: Stream, start: int) -> list[Record]:
-        """Every record from ``start`` to the ordered end. For building what is built once."""
-        self._settle(found)
+        """Every record from ``start`` to the ordered end. For building what is built once.
+
+        Raises:
+            EngineError: CORRUPT.
+        """
         records: list[Record] = []
         at = start
         engine = self._engine_of(found.config)
-        while at < found.written:
-            for batch in engine.read(found.id, Position(at), SCAN_BYTES):
+        while at < found.next:
+            data = engine.read(found.id, Position(at), SCAN_BYTES) if at < found.written else list(self._pending(found))
+            for batch in data:
                 header = batches.header(batch)
                 try:
-                    records += batches.decode(batch, found.key.name, at)
+                    records += batches.decode(batch, found.key.name, start)
                 except BatchError:
                     pass
-                at = header.base_offset + header.last_offset_delta + 1
+                at = max(at, header.base_offset + header.last_offset_delta + 1)
         return records
 
     # the end of a turn
 
     def commit(self) -> None:
         """Hand this turn to the engine as one frame: all of it becomes durable, or nothing."""
+        if self._ready:
+            self._finish()
         if not self._dirty:
             return
         parts: list[Part] = []
@@ -443,14 +532,31 @@ class StreamLayer:
             try:
                 self.engine.append(Frame(number, parts))
             except EngineError as error:
-                self.failed(self.shard, Commit(number - 1), str(error))
-                return
+                self.failed(self.shard, self._durable_commit, str(error))
         for found in touched:
             for watch in found.watchers:
                 if watch.level is Level.ORDERED or found.config.durability is Durability.MEMORY:
                     self._advanced[id(watch)] = watch
+        if self._ready:
+            self._finish()
         if self._advanced:
             self._touched()
+
+    def _finish(self) -> None:
+        """Do what waited for a commit that is durable now, before the answer that waits for it leaves."""
+        ready, self._ready = self._ready, []
+        for act in ready:
+            try:
+                act()
+            except EngineError as error:
+                self.failed(self.shard, self._durable_commit, str(error))
+
+    def _once_durable(self, commit: Commit, act: Callable[[], None]) -> None:
+        if commit <= self._durable_commit:
+            self._ready.append(act)
+        else:
+            self._after.append((commit, act))
+        self._touched()
 
     def notify(self) -> bool:
         """Tell watchers what advanced; returns whether there were any (they may have appended: commit again)."""
@@ -458,7 +564,8 @@ class StreamLayer:
             return False
         advanced, self._advanced = self._advanced, {}
         for watch in advanced.values():
-            watch.watcher.advanced(watch._stream.id)
+            if not watch.closed:
+                watch.watcher.advanced(watch._stream.id)
         return True
 
     # the engine's listener
@@ -471,44 +578,64 @@ class StreamLayer:
                 for watch in found.watchers:
                     if watch.level is not Level.ORDERED:
                         self._advanced[id(watch)] = watch
+        self._durable_commit = max(self._durable_commit, commit)
+        while self._after and self._after[0][0] <= commit:
+            self._ready.append(self._after.popleft()[1])
         self._on_durable(shard, commit)
-        if self._advanced:
+        if self._advanced or self._ready:
             self._touched()
 
     def failed(self, shard: Shard, above: Commit, reason: str) -> None:
         """The epoch ended: what is above is lost or unknown. Nothing is appended until ``recover`` succeeds."""
-        if not self.broken:
-            self.broken = reason or "the storage failed"
+        if self.broken:
+            return  # told by both the listener and the call that failed
+        self.broken = reason or "the storage failed"
         self._in_flight.clear()
+        self._after.clear()
         self._on_failed(shard, above)
 
     def recover(self, now_ms: int) -> bool:
-        """Try to go on in a new epoch over the durable prefix. The host rebuilds its executors if it succeeds."""
+        """Try to go on in a new epoch over the durable prefix.
+
+        If it succeeds no stream is known until the host's executors, rebuilt, have created theirs again; then it calls
+        ``recovered``. What was ordered above the durable end is gone, also whole streams: their numbers may be given again.
+        """
         try:
-            opened = self.engine.reopen(now_ms)
+            self._opened = self.engine.reopen(now_ms)
         except EngineError as error:
             self.broken = str(error)
             return False
-        self.epoch = opened.epoch
-        self.commit_next = Commit(opened.commit + 1)
+        self.epoch = self._opened.epoch
+        self.commit_next = Commit(self._opened.commit + 1)
+        self._durable_commit = self._opened.commit
         self._dirty = [found for found in self._dirty if found.config.durability is Durability.MEMORY]
+        self._turn_bytes = 0
+        self._ready = []
         for found in self.streams.values():
-            if found.config.durability is Durability.MEMORY:
-                continue
-            ends = opened.streams.get(found.id)
-            found.next = found.written = found.durable = ends.end if ends else 0
-            found.start = ends.start if ends else 0
-            found.pending, found.pending_bytes, found.builder = [], 0, None
-            found.index, found.ids, found.producers = None, None, None
-            for watch in found.watchers:
-                self._advanced[id(watch)] = watch
+            if found.config.durability is not Durability.MEMORY:
+                found.start = found.next = found.written = found.durable = 0
+                found.pending, found.pending_bytes, found.builder = [], 0, None
+                found.index, found.ids, found.producers = None, None, None
+        self._former, self.streams = self.streams, {}
         self.broken = ""
         return True
+
+    def recovered(self) -> None:
+        """Every executor is rebuilt: streams that nobody created again are gone; whoever watches is told to look."""
+        for stream, found in self._former.items():
+            if found.config.durability is Durability.MEMORY:
+                self._dirty = [one for one in self._dirty if one is not found]
+                self._memory.delete(stream)
+        for found in [*self._former.values(), *self.streams.values()]:
+            for watch in found.watchers:
+                self._advanced[id(watch)] = watch
+        self._former = {}
+        self._touched()
 
     # reading
 
     def limit(self, found: Stream, level: Level) -> int:
-        return found.written if level is Level.ORDERED else found.durable
+        return max(found.start, found.written if level is Level.ORDERED else found.durable)
 
     def read(
         self, stream: StreamId, start: Position, bytes_max: int, level: Level, pattern: Pattern | None = None
@@ -518,7 +645,7 @@ class StreamLayer:
         if found is None:
             return StreamError(ErrorCode.NO_STREAM)
         limit = self.limit(found, level)
-        if not found.start <= start <= max(limit, found.start):
+        if not found.start <= start <= limit:
             return StreamError(ErrorCode.OUT_OF_RANGE, f"{start} is not within {found.start} and {limit}")
         tail = self.tail(stream)
         assert isinstance(tail, Tail)
@@ -537,52 +664,53 @@ class StreamLayer:
             kept.append(batch)
             end = Position(header.base_offset + header.last_offset_delta + 1)
         if pattern is None:
-            return Batches(tuple(kept), tail, (), end)
+            return Batches(cast(tuple[bytes | memoryview, ...], tuple(kept)), tail, (), end)
         records: list[Record] = []
-        try:
-            for batch in kept:
-                records += [r for r in batches.decode(batch, found.key.name, start) if pattern.matches(Address(r.address))]
-        except BatchError as error:
-            return StreamError(ErrorCode.INVALID, str(error))
+        for batch in kept:
+            try:
+                records += [
+                    r for r in batches.decode(batch, found.key.name, start) if pattern.matches(Address(r.address))
+                ]
+            except BatchError:
+                continue  # a client's, opaque to us: it must not hold up those who read records
         return Batches((), tail, tuple(records), end)
 
     def tail(self, stream: StreamId) -> Tail | StreamError:
         found = self.streams.get(stream)
         if found is None:
             return StreamError(ErrorCode.NO_STREAM)
-        durable = Position(found.durable)
+        durable = Position(max(found.durable, found.start))
         return Tail(Position(found.start), Position(found.next), durable, durable, durable, self.epoch)
 
     def find_time(self, found: Stream, time_ms: int) -> int:
         """The first position whose record's timestamp is at or after ``time_ms``; the ordered end if there is none."""
-        self._settle(found)
-        engine = self._engine_of(found.config)
-        start = found.start
-        for segment in engine.segments(found.id):
+        start = max(found.start, found.written)
+        for segment in self._engine_of(found.config).segments(found.id):
             if segment.max_timestamp_ms >= time_ms:
-                start = max(start, segment.base)
+                start = max(found.start, segment.base)
                 break
-        else:
-            return found.next
-        for raw in engine.headers(found.id, Position(start)):
+        for raw in self._headers(found, start):
             header = batches.header(raw)
             if header.max_timestamp >= time_ms:
                 for record in self._records_at(found, max(header.base_offset, found.start)):
                     if record.timestamp_ms >= time_ms:
-                        return record.position
+                        return int(record.position)
         return found.next
 
     def _records_at(self, found: Stream, position: int) -> list[Record]:
         """The records of the one batch that holds this position, from it on; [] if they cannot be decoded."""
-        data = self._engine_of(found.config).read(found.id, Position(position), 1)
+        data: Sequence[Batch]
+        if position < found.written:
+            data = self._engine_of(found.config).read(found.id, Position(position), 1)
+        else:
+            data = [one for one in self._pending(found) if batches.header(one).base_offset <= position][-1:]
         try:
             return batches.decode(data[0], found.key.name, position) if data else []
         except BatchError:
             return []
 
     def record_at(self, found: Stream, position: int) -> Record | None:
-        self._settle(found)
-        if not found.start <= position < found.written:
+        if not found.start <= position < found.next:
             return None
         records = self._records_at(found, position)
         return records[0] if records and records[0].position == position else None
@@ -613,8 +741,7 @@ class StreamLayer:
 
     def _max_time(self, found: Stream) -> Found:
         best = Found(Position(-1))
-        self._settle(found)
-        for raw in self._engine_of(found.config).headers(found.id, Position(found.start)):
+        for raw in self._headers(found, found.start):
             header = batches.header(raw)
             if header.max_timestamp > best.timestamp_ms:
                 for record in self._records_at(found, max(header.base_offset, found.start)):
@@ -637,28 +764,49 @@ class StreamLayer:
 
     # what only owners do
 
-    def trim(self, stream: StreamId, before: Position) -> None:
+    def trim(self, stream: StreamId, before: Position) -> Commit:
+        """Records below ``before`` are gone for every reader; for good once the commit answered is durable.
+
+        Raises:
+            EngineError: the engine cannot.
+        """
         found = self.streams[stream]
-        if before > found.start:
-            self._settle(found)
-            before = Position(min(before, found.durable))
-            self._engine_of(found.config).trim(stream, before)
-            found.start = before
-            if found.index is not None:
-                found.index.trim(before)
+        before = Position(min(before, found.next))
+        if before <= found.start:
+            return Commit(0)
+        if found.index is not None:
+            found.index.trim(before)
+        engine = self._engine_of(found.config)
+        commit = self.commit_of(found, before - 1)
+        if commit == 0 and before <= found.written:
+            engine.trim(stream, before)
+        elif found.config.durability is Durability.MEMORY:
+            self._ready.append(lambda: engine.trim(stream, Position(min(before, found.written))))
+        else:
+            self._once_durable(commit, lambda: engine.trim(stream, before))
+        found.start = before
+        return commit
 
     def delete(self, stream: StreamId) -> None:
-        """The stream is gone; its watchers are told."""
-        found = self.streams.get(stream)
+        """The stream is gone; its watchers are told. Its data goes once this turn, which says so, is durable."""
+        found = self.streams.pop(stream, None)
         if found is None:
             return
-        self._settle(found)
-        self._engine_of(found.config).delete(stream)
-        del self.streams[stream]
+        engine = self._engine_of(found.config)
+        if found.config.durability is Durability.MEMORY:
+            self._dirty = [one for one in self._dirty if one is not found]
+            engine.delete(stream)
+        else:
+            self._once_durable(self.commit_next, lambda: engine.delete(stream))
         for watch in found.watchers:
             self._advanced[id(watch)] = watch
         if self._advanced:
             self._touched()
+
+    def forget(self, stream: StreamId) -> None:
+        """A stream that was deleted for good, but for the engine, when the process ended: finish it."""
+        if self.held(stream) and stream not in self.streams:
+            self.engine.delete(stream)
 
     def retain(self, now_ms: int) -> int:
         """Apply every stream's retention; whole segments go. Returns how many streams lost some."""
@@ -667,10 +815,13 @@ class StreamLayer:
             config = found.config
             if config.retention_ms < 0 and config.retention_bytes < 0 and config.retention_records < 0:
                 continue
-            before = self._retained_from(found, now_ms)
-            if before > found.start:
-                self.trim(found.id, Position(before))
-                trimmed += 1
+            try:
+                before = self._retained_from(found, now_ms)
+                if before > found.start:
+                    self.trim(found.id, Position(before))
+                    trimmed += 1
+            except EngineError:
+                continue  # corrupt, or the epoch ended: the next round tries again
         return trimmed
 
     def _retained_from(self, found: Stream, now_ms: int) -> int:

@@ -164,7 +164,7 @@ def test_a_glob_matches_as_redis_says(pattern, name):
         (b"news.*", b"news.", True),
     ],
 )
-def test_known_globs(pattern, name, expected):
+def test_known_globs_match_as_documented(pattern, name, expected):
     assert glob_matches(pattern, name) == expected
 
 
