@@ -1,0 +1,264 @@
+"""Records of captured streams on their way to sessions that subscribe with QoS 1 or 2, whoever published them.
+
+One cursor per stream, not one per session: the executor reads every stream that some such filter overlaps, from where it
+left off, as far as it is durable and stable; a record that matches becomes a *reference* (stream, position) in the queue
+of each session. References and the new cursor are one change, so that after a crash nothing is missed and nothing is
+queued twice. A stream that exists when a filter is added is read from its tail; one created later from its beginning,
+which is noticed when its first matching record comes by (``Wanted.deliver``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from protocols.api import Handle
+from protocols.mqtt import mapping
+from protocols.mqtt.state import FOLLOWED, REFERRED, UNFOLLOWED, Change, Message, Session
+from substrate.api import (
+    Account,
+    Address,
+    Batches,
+    ErrorCode,
+    Group,
+    Level,
+    Position,
+    Record,
+    StreamError,
+    StreamId,
+    Tail,
+    Topic,
+)
+from substrate.interest import ANY, ONE, SOME, Tokens
+
+if TYPE_CHECKING:
+    from protocols.mqtt.sessions import Sessions
+
+READ_BYTES = 1024 * 1024
+ORIGINS_MAX = 10_000
+
+
+class Everything:
+    """A pattern: decode all records."""
+
+    def matches(self, address: Address) -> bool:
+        return True
+
+
+class Matched:
+    """A pattern: what some session's filter wants."""
+
+    def __init__(self, matches: Callable[[Address], bool]) -> None:
+        self._matches = matches
+
+    def matches(self, address: Address) -> bool:
+        return self._matches(address)
+
+
+class Wanted:
+    """The executor's live sink for one filter: tells it of streams it does not follow yet, and takes live messages for
+    shared subscriptions."""
+
+    protocol = "mqtt-sessions"
+
+    def __init__(self, owner: Sessions, account: Account) -> None:
+        self.session = owner
+        self._owner = owner
+        self._account = account
+        self.count = 0
+        self.handle: Handle | None = None
+
+    def deliver(self, group: Group) -> None:
+        self._owner.live(self._account, group)
+
+
+class Follow:
+    """One stream's cursor, and its watch."""
+
+    def __init__(self, captured: Captured, stream: int, account: Account, position: int) -> None:
+        self.captured = captured
+        self.stream = StreamId(stream)
+        self.account = account
+        self.position = position
+        self.recorded = position  # as far as a replay would know
+        self.version = 0
+        self.reading = False
+        self.handle: Handle | None = None
+
+    def advanced(self, stream: StreamId) -> None:
+        self.captured.read_on(self)
+
+
+class Captured:
+    """Follows streams for ``owner``."""
+
+    def __init__(self, owner: Sessions) -> None:
+        self._owner = owner
+        self._follows: dict[int, Follow] = {}
+        self._reads: dict[int, Follow] = {}
+        self._tails: dict[int, list[int]] = {}
+        self._origins: dict[tuple[int, int], int] = {}
+
+    def start(self) -> None:
+        """After the replay: go on where the state says, and begin streams that came since the last filter."""
+        state = self._owner.state
+        for stream, (account, position) in list(state.followed.items()):
+            self._watch(stream, account, position)
+        for session in list(state.sessions.values()):
+            for subscription in session.subscriptions.values():
+                self.cover(session.account, subscription.pattern, from_start=True)
+
+    def cover(self, account: Account, pattern: Tokens, from_start: bool = False) -> None:
+        """From now on records that this pattern matches are seen."""
+        for topic in self._owner.world.topics(account):
+            if overlaps(topic, pattern):
+                for stream in topic.streams:
+                    if stream not in self._follows:
+                        self.follow(stream, account, 0 if from_start else self._tail(stream))
+
+    def follow(self, stream: int, account: Account, position: int) -> None:
+        """Read this stream from here on."""
+        if stream not in self._follows:
+            self._owner.write((FOLLOWED, stream, account.encode(), position))
+            self._watch(stream, account, position)
+
+    def _watch(self, stream: int, account: Account, position: int) -> None:
+        follow = Follow(self, stream, account, position)
+        if isinstance(self._query(stream), StreamError):  # deleted while it was down
+            self._owner.write((UNFOLLOWED, stream))
+            return
+        self._follows[stream] = follow
+        follow.handle = self._owner.world.watch(follow.stream, Level.STABLE, follow)
+        self.read_on(follow)
+
+    def _unfollow(self, follow: Follow) -> None:
+        if follow.handle is not None:
+            follow.handle.close()
+        self._follows.pop(follow.stream, None)
+        self._owner.write((UNFOLLOWED, int(follow.stream)))
+
+    def _tail(self, stream: int) -> int:
+        answer = self._query(stream)
+        return int(answer.ordered) if isinstance(answer, Tail) else 0
+
+    def _query(self, stream: int) -> object:
+        found: list[object] = []
+        self._owner.ask(lambda token: self._owner.world.query("tail", StreamId(stream), token), found.append)
+        return found[0] if found else None
+
+    def came_from(self, stream: int, position: int, session: Session) -> None:
+        """Remember who published this record, for no-local subscriptions, until it is read."""
+        if len(self._origins) < ORIGINS_MAX:
+            self._origins[stream, position] = session.number
+
+    # reading
+
+    def read_on(self, follow: Follow) -> None:
+        """Read what is new, once at a time."""
+        if follow.reading or follow.stream not in self._follows:
+            return
+        version = self._owner.state.version
+        if follow.version != version:
+            if not self._still_wanted(follow):
+                self._unfollow(follow)
+                return
+            follow.version = version
+        follow.reading = True
+        again = True
+        while again:
+            answered: list[object] = []
+            matches = Matched(lambda address: self._owner.matching.wants(follow.account, address))
+            self._owner.ask(
+                lambda token: self._owner.world.read(
+                    follow.stream, Position(follow.position), READ_BYTES, Level.STABLE, token, matches
+                ),
+                answered.append,
+            )
+            again = bool(answered) and self._took(follow, answered[0])
+        follow.reading = False
+        self._owner.pump_all()
+
+    def _still_wanted(self, follow: Follow) -> bool:
+        topics = [topic for topic in self._owner.world.topics(follow.account) if follow.stream in topic.streams]
+        if not topics:
+            return False
+        state = self._owner.state
+        return any(
+            overlaps(topics[0], subscription.pattern)
+            for session in state.sessions.values()
+            if session.account == follow.account
+            for subscription in session.subscriptions.values()
+            if subscription.qos or subscription.group
+        )
+
+    def _took(self, follow: Follow, answer: object) -> bool:
+        """Queue what was read; whether there may be more."""
+        if isinstance(answer, StreamError):
+            if answer.code is ErrorCode.OUT_OF_RANGE:
+                tail = self._query(follow.stream)
+                if isinstance(tail, Tail) and tail.start > follow.position:
+                    self._owner.note("mqtt_records_trimmed", f"stream {follow.stream}: {follow.position} to {tail.start}")
+                    self._advance(follow, int(tail.start), [])
+                    return True
+            elif answer.code is ErrorCode.NO_STREAM:
+                self._unfollow(follow)
+            return False
+        assert isinstance(answer, Batches)
+        if answer.next <= follow.position:
+            return False
+        self._advance(follow, int(answer.next), list(answer.records))
+        return answer.next < answer.tail.stable
+
+    def _advance(self, follow: Follow, position: int, records: list[Record]) -> None:
+        recorded: list[Change] = []
+        for record in records:
+            message = message_of(record, int(follow.stream))
+            origin = self._origins.pop((int(follow.stream), record.position), 0)
+            if message is not None:
+                kept = self._owner.matching.owe_reference(follow.account, record.address, message, origin)
+                if kept:
+                    recorded.append((message.fields(), kept))
+        follow.position = position
+        if recorded:
+            follow.recorded = position
+            self._owner.record((REFERRED, int(follow.stream), position, tuple(recorded)))
+        self._owner.state.change((REFERRED, int(follow.stream), position, ()))
+
+    def cursors(self) -> None:
+        """Record how far each stream was read, so that a session recorded now is not given what is older."""
+        for follow in self._follows.values():
+            if follow.recorded != follow.position:
+                follow.recorded = follow.position
+                self._owner.record((REFERRED, int(follow.stream), follow.position, ()))
+
+
+def message_of(record: Record, stream: int) -> Message | None:
+    """A record as MQTT sees it; None: MQTT cannot name its address."""
+    topic = mapping.topic_of(record.address)
+    if topic is None:
+        return None
+    properties, expires_ms, retain, qos = mapping.properties_of_headers(record.headers)
+    return Message(
+        topic, record.value or b"", 2 if qos is None else qos, retain, properties, expires_ms, stream, record.position
+    )
+
+
+def overlaps(topic: Topic, pattern: Tokens) -> bool:
+    """Whether the topic captures an address that the pattern matches."""
+    subjects = topic.subjects or (topic.name + b"/" + ANY,)
+    return any(_overlap(subject.split(b"/"), pattern.parts) for subject in subjects)
+
+
+def _overlap(one: list[bytes], other: list[bytes]) -> bool:
+    for index in range(max(len(one), len(other)) + 1):
+        left = one[index] if index < len(one) else None
+        right = other[index] if index < len(other) else None
+        if left == ANY or right == ANY:
+            return True
+        if left is None or right is None:
+            return left is right
+        if left == SOME or right == SOME:
+            return True
+        if left != right and ONE not in (left, right):
+            return False
+    return True

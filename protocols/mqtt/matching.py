@@ -1,0 +1,146 @@
+"""Who is owed a message: sessions whose subscriptions match with QoS 1 or 2, and one member of each shared subscription.
+
+A session gets one copy, however many of its filters match: with the greatest QoS among them, all their subscription
+identifiers, and RETAIN as published if one of them asks for it. Sessions that match with QoS 0 only take messages live
+(``session.deliver``), as does everybody when nothing keeps the message: published with QoS 0 and captured by no stream.
+
+Limits: a session that is owed ``QUEUE_MESSAGES_MAX`` messages or ``QUEUE_BYTES_MAX`` bytes gets no more until it takes some;
+what it misses is counted and noted, the publisher is not told (as mosquitto and EMQX do).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protocols.mqtt.packets import SUBSCRIPTION_ID
+from protocols.mqtt.state import Change, Entry, Message, Session, Share, Subscription
+from protocols.mqtt.wire import encode_properties
+from substrate.api import Account
+
+if TYPE_CHECKING:
+    from protocols.mqtt.sessions import Sessions
+
+QUEUE_MESSAGES_MAX = 100_000
+QUEUE_BYTES_MAX = 64 * 1024 * 1024
+CACHE_MAX = 4096
+
+
+class Match:
+    """What one session wants of one address."""
+
+    __slots__ = ("as_published", "identifiers", "no_local", "qos", "session", "subscriptions")
+
+    def __init__(self, session: Session, subscriptions: list[Subscription]) -> None:
+        self.session = session
+        self.subscriptions = subscriptions
+        self.qos = max(subscription.qos for subscription in subscriptions)
+        self.identifiers = identifiers_of(subscriptions)
+        self.as_published = any(subscription.as_published for subscription in subscriptions)
+        self.no_local = any(subscription.no_local for subscription in subscriptions)
+
+
+class Matches:
+    """Of one address: sessions with QoS 1 or 2, and shared subscriptions."""
+
+    __slots__ = ("sessions", "shares", "version")
+
+    def __init__(self, version: int, sessions: list[Match], shares: list[Share]) -> None:
+        self.version = version
+        self.sessions = sessions
+        self.shares = shares
+
+
+def identifiers_of(subscriptions: list[Subscription]) -> bytes:
+    """Their subscription identifiers as properties."""
+    return encode_properties([(SUBSCRIPTION_ID, one.identifier) for one in subscriptions if one.identifier])
+
+
+class Matching:
+    def __init__(self, owner: Sessions) -> None:
+        self._owner = owner
+        self._cache: dict[tuple[Account, bytes], Matches] = {}
+
+    def of(self, account: Account, address: bytes) -> Matches:
+        """From a bounded cache, made anew if a subscription changed."""
+        key = (account, address)
+        found = self._cache.get(key)
+        state = self._owner.state
+        if found is not None and found.version == state.version:
+            return found
+        subscribed = state.subscribed.get(account)
+        by_session: dict[int, list[Subscription]] = {}
+        if subscribed is not None:
+            for _, subscription in subscribed.match(address):
+                by_session.setdefault(subscription.session.number, []).append(subscription)
+        matches = [Match(state.sessions[number], by_session[number]) for number in sorted(by_session)]
+        shared = state.shared.get(account)
+        shares = [share for _, share in shared.match(address)] if shared is not None else []
+        if len(self._cache) >= CACHE_MAX:
+            self._cache.clear()
+        made = Matches(state.version, [match for match in matches if match.qos], shares)
+        self._cache[key] = made
+        return made
+
+    def wants(self, account: Account, address: bytes) -> bool:
+        """Whether a record of this address is owed to anybody."""
+        found = self.of(account, address)
+        return bool(found.sessions or found.shares)
+
+    def owe(self, account: Account, address: bytes, message: Message, publisher: int) -> tuple[Change, ...]:
+        """Queue it for all that are owed it; what a record must say of those that outlive their connection."""
+        found = self.of(account, address)
+        kept: list[Change] = []
+        for match in found.sessions:
+            if match.no_local and match.session.number == publisher:
+                rest = [subscription for subscription in match.subscriptions if not subscription.no_local]
+                if not rest or not max(subscription.qos for subscription in rest):
+                    continue
+                match = Match(match.session, rest)
+            self._queue(match.session, message, match.qos, match.identifiers, match.as_published, b"", kept)
+        for share in found.shares:
+            self._owe_one(share, message, kept)
+        return tuple(kept)
+
+    def owe_reference(self, account: Account, address: bytes, message: Message, origin: int) -> tuple[Change, ...]:
+        """The same for a record of a captured stream."""
+        return self.owe(account, address, message, origin)
+
+    def owe_live(self, account: Account, address: bytes, message: Message) -> None:
+        """A message that nothing keeps, for shared subscriptions."""
+        kept: list[Change] = []
+        for share in self.of(account, address).shares:
+            self._owe_one(share, message, kept)
+        if kept:
+            self._owner.record_message(message, tuple(kept))
+
+    def _owe_one(self, share: Share, message: Message, kept: list[Change]) -> None:
+        """One member gets it: connected ones in turn, else one that will come back."""
+        members = sorted(share.members)
+        sessions = self._owner.state.sessions
+        able = [number for number in members if sessions[number].connection is not None]
+        if not able and message.qos:
+            able = [number for number in members if sessions[number].keeps and share.members[number].qos]
+        if not able:
+            return
+        share.turn += 1
+        member = share.members[able[share.turn % len(able)]]
+        self._queue(
+            member.session, message, member.qos, identifiers_of([member]), member.as_published, member.text, kept
+        )
+
+    def _queue(
+        self, session: Session, message: Message, qos: int, identifiers: bytes, as_published: bool, group: bytes,
+        kept: list[Change],
+    ) -> None:  # fmt: skip
+        qos = min(qos, message.qos)
+        if session.connection is None and (not qos or not session.keeps):
+            return
+        if len(session.queue) >= QUEUE_MESSAGES_MAX or session.owed_bytes + message.size > QUEUE_BYTES_MAX:
+            self._owner.note("mqtt_queue_full_drops", "")
+            return
+        retain = as_published and message.retain
+        entry = Entry(session.next_sequence, message, qos, identifiers, retain, group)
+        self._owner.state.owe(session, entry)
+        self._owner.wake_session(session)
+        if session.keeps and qos:
+            kept.append((session.number, entry.sequence, qos, identifiers, int(retain), group))

@@ -1,0 +1,684 @@
+"""Executor "mqtt": sessions that outlive connections, what they are owed, retained messages, wills. MQTT 3.1, 3.1.1, 5.0.
+
+Behaviour: MQTT 5.0 sections 3.1.2.11.2 (session expiry), 3.1.3.2.2 (will delay), 3.3.1.3 (RETAIN), 4.1 (session state), 4.3
+(QoS), 4.4 (redelivery), 4.6 (order), 4.8.2 (shared subscriptions).
+
+Rules:
+
+* State changes only by ``State.change``. ``write`` records a change and applies it; what belongs only to sessions that end
+  with their connection is applied and not recorded.
+* One execute is one turn's part of one commit: a QoS 2 packet identifier, the message (here, or in the stream that
+  captures it), the references to it and the packet identifiers given out are durable together or not at all.
+* An answer names the commit it waits for, so that PUBACK, PUBREC, PUBREL, PUBCOMP, SUBACK, CONNACK and every QoS 1 or 2
+  PUBLISH leave when what they tell is durable.
+* Deliveries go down as answers to the connection's parked ``Pull``.
+
+Deviations: QoS 1 packet identifiers live in memory (after a crash the message goes out again under a new one); retained
+messages on their way to a new subscription are not owed again after a crash; records refer to captured messages, so that a
+topic's retention applies to what a session has not taken yet.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from protocols.api import Called, World
+from protocols.mqtt import errors, mapping, requests
+from protocols.mqtt import packets as p
+from protocols.mqtt.captured import Captured, Everything, Wanted, message_of
+from protocols.mqtt.matching import Matching, identifiers_of
+from protocols.mqtt.records import pack, unpack
+from protocols.mqtt.snapshot import Snapshots
+from protocols.mqtt.state import (
+    ASSIGNED,
+    DONE,
+    END,
+    INBOUND,
+    LEFT,
+    MESSAGE,
+    RECEIVED,
+    RELEASED,
+    RETAINED,
+    SUBSCRIBED,
+    UNSUBSCRIBED,
+    WILLED,
+    Change,
+    Delivery,
+    Entry,
+    Message,
+    Session,
+    State,
+    Subscription,
+    opened,
+)
+from protocols.mqtt.wire import varint
+from substrate.api import (
+    Account,
+    Ack,
+    Address,
+    Appended,
+    Batches,
+    Group,
+    Level,
+    Position,
+    Record,
+    StreamId,
+)
+
+if TYPE_CHECKING:
+    from protocols.mqtt.state import WillMessage
+
+EXPIRY_MAX_S = 7 * 24 * 3600
+SUBSCRIPTIONS_MAX = 10_000
+PULL_PACKETS_MAX = 1000
+PULL_BYTES_MAX = 256 * 1024
+
+
+class Sessions:
+    """See ``protocols.api.Executor``. ``requests.py`` says what it is asked."""
+
+    name = "mqtt"
+    version = 1
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.matching = Matching(self)
+        self.captured = Captured(self)
+        self.snapshots = Snapshots(self)
+        self.world: World
+        self.commit = 0
+        """Of what this call recorded; 0: nothing yet."""
+        self._depth = 0
+        self._pumping = False
+        self._connections: dict[int, Session] = {}
+        self._asked: dict[int, Callable[[object], None]] = {}
+        self._next_token = 1
+        self._awake: dict[int, Session] = {}
+        self._wanted: dict[tuple[Account, bytes], Wanted] = {}
+        self._timers: list[tuple[int, int]] = []
+        self._filters: dict[int, list[tuple[Account, bytes]]] = {}
+
+    # what the world calls
+
+    def apply(self, record: Record) -> None:
+        change = unpack(record.value or b"")
+        assert isinstance(change, tuple)
+        restored = self.snapshots.replay(change)
+        if restored is not None:
+            self.state = restored
+        elif not self.snapshots.is_part(change):
+            self.state.change(change)
+
+    def start(self, world: World) -> None:
+        self.world = world
+        self.commit = 0
+        for session in list(self.state.sessions.values()):
+            if not session.left_ms:
+                self._leave(session, True, session.expiry_s)
+            else:
+                self._time(session)
+        for session in self.state.sessions.values():
+            for subscription in session.subscriptions.values():
+                self._want(session, subscription)
+        self.captured.start()
+
+    def execute(self, request: object, token: int, session: object) -> Called | None:
+        outer = self._enter()
+        try:
+            return self._execute(request, token, session)
+        finally:
+            self._exit(outer)
+
+    def _enter(self) -> int:
+        """Calls nest: an answer given may bring the next request at once."""
+        outer, self.commit = self.commit if self._depth else 0, 0
+        self._depth += 1
+        return outer
+
+    def _exit(self, outer: int) -> None:
+        self._depth -= 1
+        self.commit = max(self.commit, outer)
+
+    def _execute(self, request: object, token: int, session: object) -> Called | None:
+        answer: object = None
+        if isinstance(request, requests.Connect):
+            answer = self._connect(request, session)
+        else:
+            known = self._connections.get(id(session))
+            if known is None or known.connection is not session:
+                answer = None
+            elif isinstance(request, requests.Pull):
+                known.pull = token
+                self.wake_session(known)
+                self.pump_all()
+                return None
+            elif isinstance(request, requests.Batch):
+                answer = self._batch(known, request, session)
+            elif isinstance(request, requests.Subscribe):
+                answer = self._subscribe(known, request)
+            elif isinstance(request, requests.Unsubscribe):
+                answer = self._unsubscribe(known, request)
+            elif isinstance(request, requests.Leave):
+                self._disconnect(known)
+                self._leave(known, request.will, known.expiry_s if request.expiry_s < 0 else request.expiry_s)
+        called = Called(answer, self.commit)
+        self.pump_all()
+        self.snapshots.consider()
+        return called
+
+    def gone(self, session: object) -> None:
+        known = self._connections.get(id(session))
+        if known is not None and known.connection is session:
+            outer = self._enter()
+            self._disconnect(known)
+            self._leave(known, True, known.expiry_s)
+            self.pump_all()
+            self._exit(outer)
+
+    def answered(self, token: int, answer: object) -> None:
+        then = self._asked.pop(token, None)
+        if then is not None:
+            then(answer)
+
+    def tick(self, now_ns: int) -> None:
+        outer = self._enter()
+        now_ms = now_ns // 1_000_000
+        while self._timers and self._timers[0][0] <= now_ms:
+            _, number = heapq.heappop(self._timers)
+            session = self.state.sessions.get(number)
+            if session is not None and session.left_ms:
+                if session.will_at_ms and session.will_at_ms <= now_ms:
+                    self._publish_will(session)
+                if self._ends_ms(session) <= now_ms:
+                    self._end(session)
+                else:
+                    self._time(session)
+        if self._timers:
+            self.world.wake(self._timers[0][0] * 1_000_000)
+        self.pump_all()
+        self.snapshots.consider()
+        self._exit(outer)
+
+    def dump(self) -> bytes:
+        return pack(tuple(self.state.changes()))
+
+    def load(self, data: bytes) -> None:
+        self.state = State()
+        changes = unpack(data)
+        assert isinstance(changes, tuple)
+        for change in changes:
+            assert isinstance(change, tuple)
+            self.state.change(change)
+
+    # effects
+
+    def record(self, change: Change) -> None:
+        """Write a change down; it was, or will be, applied."""
+        data = pack(change)
+        self.snapshots.wrote(len(data))
+        self.commit = self.world.record(data)
+
+    def write(self, change: Change, recorded: bool = True) -> None:
+        """Apply a change, and write it down if it is to survive."""
+        if recorded:
+            self.record(change)
+        self.state.change(change)
+
+    def record_message(self, message: Message, kept: tuple[Change, ...]) -> None:
+        """Write down a message and who is owed it; it is queued already."""
+        tail = self.snapshots.tail()
+        message.recorded = int(tail.ordered) if tail is not None else 0
+        self.record((MESSAGE, message.fields(), kept))
+        message.commit = self.commit
+
+    def ask(self, call: Callable[[int], None], then: Callable[[object], None]) -> None:
+        """Make a call of the world; ``then`` gets its answer."""
+        token = self._next_token
+        self._next_token += 1
+        self._asked[token] = then
+        call(token)
+
+    def note(self, event: str, detail: str) -> None:
+        self.world.note(event, detail)
+
+    def now_ms(self) -> int:
+        return self.world.now_ns // 1_000_000
+
+    # connections
+
+    def _connect(self, request: requests.Connect, connection: object) -> requests.Connected:
+        old = self.state.names.get((request.account, request.client_id))
+        if old is not None and old.connection is not None:
+            self._take_over(old, request.clean)
+            old = self.state.names.get((request.account, request.client_id))
+        if old is not None and (request.clean or not old.keeps):
+            self._end(old)
+            old = None
+        expiry_s = min(request.expiry_s, EXPIRY_MAX_S)
+        session = old or Session(self.state.next_number, request.account, request.client_id)
+        was_recorded = old is not None and old.on_record
+        session.expiry_s = expiry_s
+        session.will = request.will
+        self.write(opened(session), session.recorded or was_recorded)
+        on_record = session.recorded or was_recorded
+        session = self.state.sessions[session.number]
+        session.on_record = on_record
+        session.connection = connection
+        session.level = request.level
+        session.window = request.window
+        session.packet_bytes_max = request.packet_bytes_max
+        session.pull = 0
+        session.resend.clear()
+        session.resend.extend(sorted(session.inflight.values(), key=lambda entry: entry.sequence))
+        self._connections[id(connection)] = session
+        subscriptions = tuple((one.text, one.options, one.identifier) for one in session.subscriptions.values())
+        return requests.Connected(old is not None, expiry_s, subscriptions)
+
+    def _take_over(self, session: Session, clean: bool) -> None:
+        """Another connection comes with this client identifier (MQTT 5.0 section 3.1.4)."""
+        token, session.pull = session.pull, 0
+        self._disconnect(session)
+        if session.will is not None and session.will.delay_s and session.keeps and not clean:
+            session.will = None  # opened again within its delay
+        self._leave(session, True, session.expiry_s)
+        if token:
+            self.world.answer(token, requests.TakenOver())
+
+    def _disconnect(self, session: Session) -> None:
+        self._connections.pop(id(session.connection), None)
+        session.connection = None
+        session.pull = 0
+        session.resend.clear()
+        self._pass_on(session)
+
+    def _leave(self, session: Session, will: bool, expiry_s: int) -> None:
+        """The connection is gone: its will is due, now or later, and the session begins to expire."""
+        if not session.keeps:
+            expiry_s = 0
+        expiry_s = min(expiry_s, EXPIRY_MAX_S) if expiry_s else 0
+        now_ms = self.now_ms()
+        due_ms = 0
+        if will and session.will is not None:
+            due_ms = now_ms + min(session.will.delay_s, expiry_s) * 1000
+        self.write((LEFT, session.number, now_ms, expiry_s, due_ms), session.on_record)
+        if due_ms and due_ms <= now_ms:
+            self._publish_will(session)
+        if expiry_s == 0 and not session.will_at_ms:
+            self._end(session)
+        else:
+            self._time(session)
+
+    def _ends_ms(self, session: Session) -> int:
+        return session.left_ms + session.expiry_s * 1000
+
+    def _time(self, session: Session) -> None:
+        at_ms = self._ends_ms(session)
+        if session.will_at_ms:
+            at_ms = min(at_ms, session.will_at_ms)
+        heapq.heappush(self._timers, (at_ms, session.number))
+        self.world.wake(at_ms * 1_000_000)
+
+    def _end(self, session: Session) -> None:
+        if session.will is not None and session.left_ms and session.will_at_ms:
+            self._publish_will(session)
+        for subscription in list(session.subscriptions.values()):
+            self._unwant(session, subscription)
+        self.write((END, session.number), session.on_record)
+        self._awake.pop(session.number, None)
+
+    def _publish_will(self, session: Session) -> None:
+        will: WillMessage | None = session.will
+        if will is not None:
+            expires_ms = self.now_ms() + will.expiry_s * 1000 if will.expiry_s else 0
+            address = mapping.address_of(will.topic)
+            item = requests.Incoming(
+                address, will.topic, will.payload, will.qos, will.retain, 0, will.properties, expires_ms
+            )
+            self._publish(session, item, session.connection)
+        self.write((WILLED, session.number), session.on_record)
+
+    # subscriptions
+
+    def _subscribe(self, session: Session, request: requests.Subscribe) -> requests.SubscribeCodes:
+        codes = []
+        for text, options in request.filters:
+            known = text in session.subscriptions
+            if not known and len(session.subscriptions) >= SUBSCRIPTIONS_MAX:
+                codes.append(errors.QUOTA_EXCEEDED)
+                continue
+            if known:
+                self._unwant(session, session.subscriptions[text])
+            if session.keeps:
+                self.captured.cursors()
+            self.write((SUBSCRIBED, session.number, text, options, request.identifier), session.keeps)
+            subscription = session.subscriptions[text]
+            self._want(session, subscription)
+            if subscription.qos or subscription.group:
+                self.captured.cover(session.account, subscription.pattern)
+            handling = options >> 4 & 3
+            if not subscription.group and (handling == 0 or (handling == 1 and not known)):
+                self._owe_retained(session, subscription)
+            codes.append(options & 3)
+        return requests.SubscribeCodes(tuple(codes))
+
+    def _owe_retained(self, session: Session, subscription: Subscription) -> None:
+        """Retained messages never count against the queue's limits: they are shared, and leave with back-pressure."""
+        retained = self.state.retained.get(session.account)
+        if retained is None:
+            return
+        identifiers = identifiers_of([subscription])
+        now_ms = self.now_ms()
+        for message in retained.match(subscription.pattern):
+            if message.expires_ms and message.expires_ms <= now_ms:
+                address = mapping.address_of(message.topic)
+                self.write((RETAINED, session.account.encode(), address, None))
+                continue
+            entry = Entry(session.next_sequence, message, min(subscription.qos, message.qos), identifiers, True, b"")
+            entry.volatile = True
+            self.state.owe(session, entry)
+        self.wake_session(session)
+
+    def _unsubscribe(self, session: Session, request: requests.Unsubscribe) -> requests.UnsubscribeCodes:
+        codes = []
+        for text in request.filters:
+            subscription = session.subscriptions.get(text)
+            codes.append(errors.SUCCESS if subscription is not None else errors.NO_SUBSCRIPTION_EXISTED)
+            if subscription is not None:
+                self._unwant(session, subscription)
+                self.write((UNSUBSCRIBED, session.number, text), session.keeps)
+        return requests.UnsubscribeCodes(tuple(codes))
+
+    def _want(self, session: Session, subscription: Subscription) -> None:
+        """Hear of live messages where the executor must: see ``Wanted``."""
+        if not (subscription.qos or subscription.group):
+            return
+        key = (session.account, subscription.pattern.text)
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._wanted[key] = Wanted(self, session.account)
+            wanted.handle = self.world.subscribe(session.account, subscription.pattern, wanted)
+        wanted.count += 1
+
+    def _unwant(self, session: Session, subscription: Subscription) -> None:
+        wanted = self._wanted.get((session.account, subscription.pattern.text))
+        if wanted is None or not (subscription.qos or subscription.group):
+            return
+        wanted.count -= 1
+        if wanted.count == 0:
+            if wanted.handle is not None:
+                wanted.handle.close()
+            del self._wanted[session.account, subscription.pattern.text]
+
+    # publishing
+
+    def _batch(self, session: Session, request: requests.Batch, connection: object) -> requests.Responses:
+        packets: list[tuple[int, int, int]] = []
+        done: list[int] = []
+        for step in request.steps:
+            if isinstance(step, requests.Incoming):
+                self._incoming(session, step, connection, packets)
+            elif step.kind == p.PUBREL:
+                known = step.packet_id in session.inbound
+                if known:
+                    self.write((RELEASED, session.number, step.packet_id), session.keeps)
+                packets.append((p.PUBCOMP, step.packet_id, 0 if known else errors.PACKET_ID_NOT_FOUND))
+            else:
+                self._acknowledged(session, step, packets, done)
+        if done:
+            self.write((DONE, session.number, tuple(done)), session.keeps)
+        self.wake_session(session)
+        return requests.Responses(packets)
+
+    def _incoming(
+        self, session: Session, item: requests.Incoming, connection: object, packets: list[tuple[int, int, int]]
+    ) -> None:
+        kind = p.PUBACK if item.qos == 1 else p.PUBREC
+        if item.qos == 2 and item.packet_id in session.inbound:
+            packets.append((kind, item.packet_id, 0))  # sent again: it was taken
+            return
+        code = item.refused or self._publish(session, item, connection)
+        if item.qos == 2 and code < 0x80:
+            self.write((INBOUND, session.number, item.packet_id), session.keeps)
+        if item.qos:
+            packets.append((kind, item.packet_id, code))
+
+    def _publish(self, publisher: Session, item: requests.Incoming, connection: object) -> int:
+        """Keep it, give it to all: the reason code for the publisher."""
+        account = publisher.account
+        route = self.world.resolve(account, item.address)
+        headers = mapping.headers_of(item.properties, item.expires_ms, item.retain, item.qos)
+        group = Group(item.address, item.payload, connection)
+        group.add_with_headers(0, len(item.payload), headers)
+        answers: list[object] = []
+        if route.stream or route.sinks or route.queues:
+            self.ask(
+                lambda token: self.world.publish(route, group, "mqtt-sessions", Ack.DURABLE, token), answers.append
+            )
+        if answers and not isinstance(answers[0], Appended):
+            return errors.reason(answers[0])
+        if item.retain:
+            self._retain(account, item)
+        if route.stream:
+            appended = answers[0] if answers else None
+            if isinstance(appended, Appended):
+                self.commit = max(self.commit, appended.commit)
+                if any(one.no_local for one in publisher.subscriptions.values()):
+                    self.captured.came_from(int(appended.stream), int(appended.base), publisher)
+                self._follow(account, item.address, int(appended.stream))
+            return errors.SUCCESS
+        matches = self.matching.of(account, item.address)
+        if item.qos and (matches.sessions or matches.shares):
+            message = Message(item.topic, item.payload, item.qos, item.retain, item.properties, item.expires_ms)
+            kept = self.matching.owe(account, item.address, message, publisher.number)
+            if kept:
+                self.record_message(message, kept)
+        elif matches.shares:
+            message = Message(item.topic, item.payload, 0, item.retain, item.properties, item.expires_ms)
+            self.matching.owe_live(account, item.address, message)
+        elif item.qos and not route.sinks and not route.queues:
+            return errors.NO_MATCHING_SUBSCRIBERS
+        return errors.SUCCESS
+
+    def _retain(self, account: Account, item: requests.Incoming) -> None:
+        message = None
+        if item.payload:
+            message = Message(item.topic, item.payload, item.qos, True, item.properties, item.expires_ms)
+        elif account not in self.state.retained or self.state.retained[account].get(item.address) is None:
+            return
+        fields = None if message is None else message.fields()
+        self.write((RETAINED, account.encode(), item.address, fields))
+
+    def _follow(self, account: Account, address: bytes, stream: int) -> None:
+        if stream not in self.state.followed and self.matching.wants(account, address):
+            self.captured.follow(stream, account, 0)
+
+    def live(self, account: Account, group: Group) -> None:
+        """A message that somebody else published matches a filter of ours with QoS 1 or 2, or a shared one."""
+        route = self.world.resolve(account, Address(group.address))
+        if route.stream:
+            self._follow(account, group.address, int(route.stream))
+        elif self.matching.of(account, group.address).shares:
+            for record in group.records():
+                message = message_of(record, 0)
+                if message is not None:
+                    message.qos = 0
+                    self.matching.owe_live(account, group.address, message)
+            self.pump_all()
+
+    # acknowledgements of what went out
+
+    def _acknowledged(
+        self, session: Session, step: requests.Ack, packets: list[tuple[int, int, int]], done: list[int]
+    ) -> None:
+        entry = session.inflight.get(step.packet_id)
+        if step.kind == p.PUBREC:
+            if entry is None or entry.qos != 2:
+                packets.append((p.PUBREL, step.packet_id, errors.PACKET_ID_NOT_FOUND))
+            elif step.code >= 0x80:
+                done.append(entry.sequence)
+            else:
+                if not entry.received:
+                    self.write((RECEIVED, session.number, (entry.sequence,)), session.keeps and not entry.volatile)
+                packets.append((p.PUBREL, step.packet_id, 0))
+        elif entry is not None and (entry.qos == 1) == (step.kind == p.PUBACK):
+            if step.kind == p.PUBACK or entry.received:
+                done.append(entry.sequence)
+
+    # sending
+
+    def wake_session(self, session: Session) -> None:
+        """It may have something to send: ``pump_all`` will see."""
+        if session.pull:
+            self._awake[session.number] = session
+
+    def pump_all(self) -> None:
+        """Give every awake connection what it may have."""
+        if self._pumping:
+            return
+        self._pumping = True
+        while self._awake:
+            awake, self._awake = self._awake, {}
+            for session in awake.values():
+                if session.pull:
+                    self._pump(session)
+        self._pumping = False
+
+    def _pump(self, session: Session) -> None:
+        """Answer its ``Pull`` with what its window and one answer's bounds allow."""
+        out: list[Delivery] = []
+        room = self._send_again(session, out)
+        assigned: list[tuple[int, int]] = []
+        finished: list[int] = []
+        now_ms = self.now_ms()
+        while not session.resend and session.queue and len(out) < PULL_PACKETS_MAX and room > 0:
+            entry = session.queue[0]
+            message = entry.message
+            if entry.qos and len(session.inflight) >= session.window:
+                break
+            if message.payload is None and not message.gone:
+                self._load(session, message)
+            unfit = message.gone or 0 < message.expires_ms <= now_ms
+            if unfit or packet_bytes(entry, session.level) > session.packet_bytes_max:
+                finished.append(entry.sequence)
+                self.state.change((DONE, session.number, (entry.sequence,)))
+                continue
+            room -= message.size
+            if entry.qos == 0:
+                out.append(delivery_of(entry, False))
+                self.state.change((DONE, session.number, (entry.sequence,)))
+                continue
+            packet_id = session.free_packet_id()
+            self.state.change((ASSIGNED, session.number, ((entry.sequence, packet_id),)))
+            if entry.qos == 2 and not entry.volatile:
+                assigned.append((entry.sequence, packet_id))
+            out.append(delivery_of(entry, False))
+        commit = 0
+        if session.keeps:
+            commit = self._not_durable(out)
+            if finished:
+                self.record((DONE, session.number, tuple(finished)))
+            if assigned:
+                self.record((ASSIGNED, session.number, tuple(assigned)))
+                commit = self.commit
+        if out:
+            token, session.pull = session.pull, 0
+            self.world.answer(token, requests.Deliveries(tuple(out)), commit)
+
+    def _send_again(self, session: Session, out: list[Delivery]) -> int:
+        """What was sent to the connection before and not acknowledged, in its order; the bytes left for more."""
+        room = PULL_BYTES_MAX
+        while session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
+            entry = session.resend.popleft()
+            if session.inflight.get(entry.packet_id) is not entry:
+                continue
+            if not entry.received and entry.message.payload is None:
+                self._load(session, entry.message)
+                if entry.message.gone:
+                    self.write((DONE, session.number, (entry.sequence,)), session.keeps)
+                    continue
+            out.append(delivery_of(entry, True))
+            room -= entry.message.size
+        return room
+
+    def _not_durable(self, out: list[Delivery]) -> int:
+        """The last commit that holds one of these messages and is not durable; 0: all are."""
+        recorded = [one.message for one in out if one.message is not None and one.message.commit]
+        if not recorded:
+            return 0
+        tail = self.snapshots.tail()
+        durable = tail.durable if tail is not None else 0
+        return max((message.commit for message in recorded if message.recorded >= durable), default=0)
+
+    def _load(self, session: Session, message: Message) -> None:
+        """Read a reference's payload, and those of its neighbours; ``message.gone`` if its stream has it no more."""
+        answers: list[object] = []
+        self.ask(
+            lambda token: self.world.read(
+                StreamId(message.stream), Position(message.position), PULL_BYTES_MAX, Level.DURABLE, token, Everything()
+            ),
+            answers.append,
+        )
+        records: dict[int, Record] = {}
+        if answers and isinstance(answers[0], Batches):
+            records = {record.position: record for record in answers[0].records}
+        if message.position not in records:
+            self.note("mqtt_owed_records_gone", f"stream {message.stream}, position {message.position}")
+            message.gone = True
+            return
+        for one in [message, *(entry.message for entry in session.queue)]:
+            record = records.get(one.position) if one.stream == message.stream else None
+            if record is not None and one.payload is None:
+                fill(one, record)
+
+    def _pass_on(self, session: Session) -> None:
+        """What a leaving member of a shared subscription was owed and never sent goes to another that is connected."""
+        for entry in list(session.queue):
+            if not entry.group:
+                continue
+            share = self.state.shares.get((session.account, entry.group))
+            others = [] if share is None else [
+                one for one in share.members.values() if one.session.connection is not None
+            ]  # fmt: skip
+            if not others:
+                return
+            other = others[entry.sequence % len(others)]
+            message = entry.message
+            self.write((DONE, session.number, (entry.sequence,)), session.keeps)
+            moved = (
+                other.session.number, other.session.next_sequence, min(other.qos, message.qos), identifiers_of([other]),
+                int(entry.retain), entry.group,
+            )  # fmt: skip
+            if other.session.keeps:
+                self.record((MESSAGE, message.fields(), (moved,)))
+            self.state.owe(
+                other.session, Entry(moved[1], message, moved[2], moved[3], entry.retain, entry.group)
+            )
+            self.wake_session(other.session)
+
+
+def delivery_of(entry: Entry, dup: bool) -> Delivery:
+    if entry.received:
+        return Delivery(None, entry.packet_id)
+    return Delivery(entry.message, entry.packet_id, entry.qos, entry.retain, dup, entry.identifiers)
+
+
+def packet_bytes(entry: Entry, level: int) -> int:
+    """Size of its PUBLISH (at most; a header of 5 bytes is counted)."""
+    message = entry.message
+    size = 5 + 2 + len(message.topic) + (2 if entry.qos else 0) + len(message.payload or b"")
+    if level == 5:
+        properties = len(message.properties) + len(entry.identifiers) + (5 if message.expires_ms else 0)
+        size += properties + len(varint(properties))
+    return size
+
+
+def fill(message: Message, record: Record) -> None:
+    """The payload of a reference, as read."""
+    read = message_of(record, message.stream)
+    if read is None:
+        message.topic, message.payload = b"", b""
+        return
+    message.topic, message.payload, message.properties = read.topic, read.payload, read.properties
+    message.expires_ms = read.expires_ms
