@@ -41,6 +41,8 @@ cdef class Delivery:
     cdef public bint no_responders
     cdef public bint waits
     cdef public long long generation
+    cdef public long long pressed_bytes
+    cdef public bint pressed
     cdef public long long messages
     cdef public long long message_bytes
     cdef dict _plans

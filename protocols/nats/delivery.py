@@ -168,7 +168,9 @@ class Delivery:
     requests that nobody heard (``nobody``); ``find_route`` asks the port.
     """
 
-    def __init__(self, session: object, outbox: Outbox, line_bytes_max: int, payload_bytes_max: int, chance: int) -> None:
+    def __init__(
+        self, session: object, outbox: Outbox, line_bytes_max: int, payload_bytes_max: int, chance: int
+    ) -> None:
         self.frame = Frame(line_bytes_max, payload_bytes_max)
         self.session = session
         self.outbox = outbox
@@ -178,6 +180,8 @@ class Delivery:
         self.no_responders = False
         self.waits = False  # the session wants no more frames of this chunk
         self.generation = 0
+        self.pressed_bytes = 0  # a receiver that owes more than this stalls who publishes to it; 0: nobody is stalled
+        self.pressed = False
         self.messages = 0
         self.message_bytes = 0
         self._plans = {}
@@ -198,10 +202,11 @@ class Delivery:
         self._data = data
         self._plan = None
         self.generation = self.session.port.generation
+        self.pressed = False
         try:
             while start < end and not self.waits:
                 kind = frame.parse(view, start, end)
-                if kind == PUB or kind == HPUB:
+                if kind == PUB or kind == HPUB:  # noqa: SIM109
                     if kind == HPUB and not self.accepts_headers:
                         self._flush()
                         self.session.broken(BROKEN)
@@ -215,15 +220,28 @@ class Delivery:
                     if kind < 0:
                         self.session.broken(kind)
                         return end
-                    self.session.command(kind, bytes(data[frame.argument_start : frame.argument_end]) if kind not in (PING, PONG) else b"")
+                    self.session.command(
+                        kind,
+                        bytes(data[frame.argument_start : frame.argument_end]) if kind not in (PING, PONG) else b"",
+                    )
                     self.generation = self.session.port.generation
                 start = frame.next
             self._flush()
+            if self.pressed_bytes and self._plan is not None:
+                self._press()
         finally:
             self._data = None
             self._group = None
             self._plan = None
         return start
+
+    def _press(self) -> None:
+        """See whether a receiver of the last run reads too slowly."""
+        sink: NatsSink
+        for sink in self._plan.sinks:
+            if sink.outbox.size() > self.pressed_bytes:
+                self.pressed = True
+                return
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -405,7 +423,9 @@ class Delivery:
         return (mixed >> 16) % count
 
 
-def acknowledge(plan: Plan, replies: list, base: int, commit: int, shard: int, duplicate: bool, sinks_of: object) -> None:
+def acknowledge(
+    plan: Plan, replies: list, base: int, commit: int, shard: int, duplicate: bool, sinks_of: object
+) -> None:
     """Say to each reply subject which sequence its message has, once ``commit`` is durable.
 
     ``sinks_of(reply)`` gives the subscriptions of this protocol. Texts for one connection leave as one answer.

@@ -180,7 +180,9 @@ class JetStream:
         self._then[token] = then
         return token
 
-    def read(self, stream: StreamId, start: int, bytes_max: int, pattern: Pattern, then: Callable[[Answer], None]) -> None:
+    def read(
+        self, stream: StreamId, start: int, bytes_max: int, pattern: Pattern, then: Callable[[Answer], None]
+    ) -> None:
         """Records that match and are durable, from a position on."""
         self.world.read(stream, Position(start), bytes_max, Level.DURABLE, self.ask(then), pattern)
 
@@ -301,7 +303,11 @@ class JetStream:
                 extra = ((SUBJECT, subject), *(((REPLY, bytes(subject_address(reply))),) if reply else ()))
                 sink.deliver(Group.of(route.address, payload, (*kept, *extra)))
             elif block and sink.headers:
-                sink.send(subject, b"%b%d %d\r\n%b%b\r\n" % (head, len(block), len(block) + len(payload), block, payload), True)
+                sink.send(
+                    subject,
+                    b"%b%d %d\r\n%b%b\r\n" % (head, len(block), len(block) + len(payload), block, payload),
+                    True,
+                )
             else:
                 sink.send(subject, b"%b%d\r\n%b\r\n" % (head, len(payload), payload), False)
 
@@ -338,4 +344,3 @@ def _created(event: list[Any]) -> Consumer:
     _, account, stream_id, stream, name, config, now_ns, first = event
     return Consumer(Account(account), StreamId(stream_id), stream, name, config, now_ns, first,
                     delivered_stream=first - 1, floor_stream=first - 1)  # fmt: skip
-

@@ -62,14 +62,20 @@ CONSUMER_ONLY: dict[str, tuple[object, ...]] = {
     "sample_freq": ("",), "deliver_subject": ("",), "deliver_group": ("",), "sourcing": (False,), "pause_until": ("",),
     "priority_groups": ([],), "priority_policy": ("", "none"), "priority_timeout": (0,),
 }  # fmt: skip
-CONSUMER_FIXED = frozenset(("deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy", "replay_policy", "mem_storage"))
+CONSUMER_FIXED = frozenset(
+    ("deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy", "replay_policy", "mem_storage")
+)
 """Cannot be changed once the consumer is there."""
 
 
 def _unsupported(config: Config, only: dict[str, tuple[object, ...]]) -> str | None:
     for name, allowed in only.items():
         if name in config and config[name] not in allowed:
-            return f"{name} {config[name]!r} is not supported" if isinstance(config[name], str) else f"{name} is not supported"
+            return (
+                f"{name} {config[name]!r} is not supported"
+                if isinstance(config[name], str)
+                else f"{name} is not supported"
+            )
     return None
 
 
@@ -200,14 +206,17 @@ def same_stream(one: Config, other: Config) -> bool:
     return one == other
 
 
-def storage_of(config: Config) -> StreamConfig:
+def storage_of(config: Config, durability: str, interval_ms: int) -> StreamConfig:
     """How the substrate keeps such a stream. Limits that are exact to a record are kept by the executor's timer."""
     size = config["max_bytes"]
     return StreamConfig(
-        durability=Durability.OS if config["storage"] == "memory" else Durability.SYNC,
+        durability=Durability.OS if config["storage"] == "memory" else Durability(durability),
+        interval_ms=interval_ms,
         retention_bytes=size,
         retention_records=config["max_msgs"],
-        segment_bytes=StreamConfig().segment_bytes if size < 0 else max(SEGMENT_BYTES_MIN, min(size // 8, 64 * 1024 * 1024)),
+        segment_bytes=StreamConfig().segment_bytes
+        if size < 0
+        else max(SEGMENT_BYTES_MIN, min(size // 8, 64 * 1024 * 1024)),
         record_bytes_max=config["max_msg_size"] if config["max_msg_size"] > 0 else RECORD_BYTES_MAX,
     )
 

@@ -215,7 +215,7 @@ class Consumer:
 
     @staticmethod
     def restore(state: list[Any]) -> Consumer:
-        return Consumer(*state[:13], {row[0]: Owed(*row[1:]) for row in state[13]})
+        return Consumer(*state[:13], pending={row[0]: Owed(*row[1:]) for row in state[13]})
 
     # what is next
 

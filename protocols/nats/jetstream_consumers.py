@@ -83,7 +83,9 @@ def _create(
     elif 0 < shown["max_consumers"] <= len(owner.consumers_of(topic)):
         reply.refuse(errors.CONSUMERS_MAX)
     else:
-        _find_start(owner, topic, config, lambda first: _make(owner, topic, stream, name, config, first, request, reply))
+        _find_start(
+            owner, topic, config, lambda first: _make(owner, topic, stream, name, config, first, request, reply)
+        )
 
 
 def _named(config: Config, name: str) -> Config:
@@ -110,8 +112,10 @@ def _refuse_names(
     if durable and not durable_name:
         return errors.DURABLE_NOT_SET
     if name and (durable_name or short_name) and (durable_name or short_name) != name:
-        return errors.DURABLE_NOT_MATCHING if durable_name else errors.CONSUMER_CREATE.of(
-            err="consumer name in subject does not match name in request"
+        return (
+            errors.DURABLE_NOT_MATCHING
+            if durable_name
+            else errors.CONSUMER_CREATE.of(err="consumer name in subject does not match name in request")
         )
     wanted = name or durable_name or short_name
     if "/" in wanted or "\\" in wanted:
@@ -179,7 +183,14 @@ def _find_last(owner: JetStream, topic: Topic, config: Config, then: Callable[[i
 
 
 def _make(
-    owner: JetStream, topic: Topic, stream: str, name: str, config: Config, first: int, request: ApiRequest, reply: Reply
+    owner: JetStream,
+    topic: Topic,
+    stream: str,
+    name: str,
+    config: Config,
+    first: int,
+    request: ApiRequest,
+    reply: Reply,
 ) -> None:
     if name in owner.consumers_of(topic):  # another request was quicker
         _change(owner, topic, owner.consumers_of(topic)[name], config, "", reply)

@@ -92,7 +92,13 @@ def _read_pull(body: bytes) -> dict[str, Any]:
 def _refuse(consumer: Consumer, wanted: dict[str, Any]) -> bytes | None:
     config = consumer.config
     expires, batch = wanted.get("expires", 0), wanted.get("batch", 1)
-    if wanted.get("group") or wanted.get("id") or wanted.get("min_pending") or wanted.get("min_ack_pending") or wanted.get("priority"):
+    if (
+        wanted.get("group")
+        or wanted.get("id")
+        or wanted.get("min_pending")
+        or wanted.get("min_ack_pending")
+        or wanted.get("priority")
+    ):
         return status_block(400, "Bad Request - priority groups are not supported")
     if batch < 0 or expires < 0 or wanted.get("max_bytes", 0) < 0 or wanted.get("idle_heartbeat", 0) < 0:
         return status_block(400, "Bad Request - negative number")
@@ -134,7 +140,9 @@ def _tell(owner: JetStream, account: Account, inbox: bytes, block: bytes) -> Non
 
 
 def _ended(pull: Pull, code: int, text: str) -> bytes:
-    return status_block(code, text, Nats_Pending_Messages=pull.batch - pull.delivered, Nats_Pending_Bytes=pull.max_bytes)
+    return status_block(
+        code, text, Nats_Pending_Messages=pull.batch - pull.delivered, Nats_Pending_Bytes=pull.max_bytes
+    )
 
 
 def _end_waits(owner: JetStream, consumer: Consumer, nothing_left: bool = False) -> None:
@@ -364,7 +372,16 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
                 owner.decide(consumer, ["deliver", now_ns, [[sequence, 1]], consumer.cursor])
                 again = consumer.pending[sequence]
                 _deliver(
-                    owner, consumer, pull, route, sinks, records[0], again.count, sequence, again.consumer_seq, consumer.counted
+                    owner,
+                    consumer,
+                    pull,
+                    route,
+                    sinks,
+                    records[0],
+                    again.count,
+                    sequence,
+                    again.consumer_seq,
+                    consumer.counted,
                 )
                 if pull.max_bytes:
                     pull.max_bytes = max(pull.max_bytes - _size(owner, consumer, records[0]), 0) or -1
@@ -406,9 +423,13 @@ def _deliver(
     owner.send(route, sinks, owner.subject(record.address), reply, block, payload)
 
 
-def ack_subject(consumer: Consumer, count: int, sequence: int, consumer_seq: int, timestamp_ms: int, left: int) -> bytes:
+def ack_subject(
+    consumer: Consumer, count: int, sequence: int, consumer_seq: int, timestamp_ms: int, left: int
+) -> bytes:
     """Where a delivery is acknowledged (the nine tokens of version 1)."""
-    text = f"$JS.ACK.{consumer.stream}.{consumer.name}.{count}.{sequence}.{consumer_seq}.{timestamp_ms * 1_000_000}.{left}"
+    text = (
+        f"$JS.ACK.{consumer.stream}.{consumer.name}.{count}.{sequence}.{consumer_seq}.{timestamp_ms * 1_000_000}.{left}"
+    )
     return text.encode()
 
 

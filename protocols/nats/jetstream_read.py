@@ -123,5 +123,3 @@ def stored_bytes(record: Record) -> int:
     block = header_block(record.headers) if record.headers else b""
     size = STORED_OVERHEAD + len(subject_of_address(record.address)) + len(record.value or b"")
     return size + len(block) + 4 if block else size
-
-

@@ -176,7 +176,7 @@ def create(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
             describe(owner, topic, True, lambda fields: reply.answer({**fields, "did_create": True}, commit))
 
     wanted = CreateTopic(
-        request.account, join([names[0].encode()]), 1, patterns_of(config), storage_of(config),
+        request.account, join([names[0].encode()]), 1, patterns_of(config), storage_of(config, request.durability, request.interval_ms),
         {OPTION: write(config).decode()},
     )  # fmt: skip
     owner.world.call("topics", wanted, owner.ask(made))
@@ -205,7 +205,7 @@ def update(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
             describe(owner, now, True, lambda fields: reply.answer(fields, commit))
 
     wanted = AlterTopic(
-        request.account, topic.name, None, patterns_of(config), storage_of(config),
+        request.account, topic.name, None, patterns_of(config), storage_of(config, request.durability, request.interval_ms),
         {**topic.options, OPTION: write(config).decode()},
     )  # fmt: skip
     owner.world.call("topics", wanted, owner.ask(changed))
@@ -574,7 +574,9 @@ def _walk(
 
 def unsupported(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
     """What is not built is refused in words."""
-    operation = b".".join(request.subject.split(b".")[3:5 if b".MSG." in request.subject else 4]).decode("utf-8", "replace")
+    operation = b".".join(request.subject.split(b".")[3 : 5 if b".MSG." in request.subject else 4]).decode(
+        "utf-8", "replace"
+    )
     reply.refuse(errors.STREAM_GENERAL.of(err=f"{operation.lower()} is not supported"))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,8 @@ class ApiRequest:
     reply: bytes
     payload: bytes
     headers: Headers
+    durability: str = "sync"  # of a stream that is created, where its own configuration does not say
+    interval_ms: int = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,9 @@ def stream_facts(topic: Topic) -> StreamFacts | None:
     return StreamFacts(name, quote(name), not config.get("no_ack", False), window_ms)
 
 
-def expectations_of(headers: Headers, block_bytes: int, facts: StreamFacts, address: Address) -> Expectations | ApiError:
+def expectations_of(
+    headers: Headers, block_bytes: int, facts: StreamFacts, address: Address
+) -> Expectations | ApiError:
     """What a message's headers ask of the stream (nats-server 2.15 server/stream.go processJetStreamMsg, behaviour)."""
     if block_bytes > HEADER_BYTES_MAX:
         return errors.HEADERS_TOO_LARGE
@@ -224,7 +229,7 @@ def _go_character(character: str) -> str:
     return "'\\''" if character == "'" else f"'{character}'"
 
 
-Fields = dict[str, tuple[type, ...]]
+Fields = Mapping[str, tuple[type, ...]]
 """What a request's object may hold: name -> types. ``float`` is never a number of ours."""
 
 
@@ -244,7 +249,9 @@ def check_fields(found: object, fields: Fields, of: str) -> dict[str, Any]:
         if value is None:
             continue
         if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise JsonError(f"json: cannot unmarshal {_kind(value)} into Go struct field {of}.{name} of type {_go_type(types)}")
+            raise JsonError(
+                f"json: cannot unmarshal {_kind(value)} into Go struct field {of}.{name} of type {_go_type(types)}"
+            )
         kept[name] = value
     return kept
 
@@ -312,7 +319,15 @@ def _days(year: int, month: int, day: int) -> int:
     return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
 
 
-_UNITS = {"ns": 1, "us": 1_000, "µs": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "h": 3_600_000_000_000}
+_UNITS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
 
 

@@ -79,9 +79,7 @@ def header_tuple(block: bytes) -> Headers:
             found.append((STATUS, first.strip(b" ")))
         for line in rest[:-2].split(b"\r\n") if rest else ():
             name, colon, value = line.partition(b":")
-            if not colon or not _expressible(name, value):
-                whole = False
-            elif name.startswith(OWN) and name not in SHARED:
+            if not colon or not _expressible(name, value) or (name.startswith(OWN) and name not in SHARED):
                 whole = False
             else:
                 found.append((name, value.strip(b" ")))

@@ -7,7 +7,8 @@ Rules of the machine:
   operations, ``special`` for ``$JS.`` requests, ``publish`` for runs that the port must see.
 * PONG, +OK, -ERR and MSG go out in the order in which they arise (the deliveries lane). Only what must not leave before
   it is durable waits (the answers lane): PubAcks, confirmed acks and API answers that changed something.
-* A slow consumer is closed without another byte; a broken frame costs this one connection.
+* A publisher whose receiver is close to its bound is read more slowly, never stopped: a slow consumer is cut off, closed
+  without another byte. A broken frame costs this one connection.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from protocols.api import Called, Port
 from protocols.nats import errors, wire
@@ -33,12 +34,31 @@ from protocols.nats.jetstream_wire import (
 )
 from protocols.nats.mapping import header_tuple, pattern_of, reserved, subject_address
 from protocols.outbox import Outbox
-from substrate.api import DEFAULT_ACCOUNT, Account, Ack, Answer, Appended, Failed, Group, Rejected, StreamError, StreamId, Topic, Unknown
+from substrate.address import join
+from substrate.api import (
+    DEFAULT_ACCOUNT,
+    Account,
+    Ack,
+    Answer,
+    Appended,
+    Failed,
+    Group,
+    Rejected,
+    Route,
+    StreamError,
+    StreamId,
+    Topic,
+    Unknown,
+)
 
 SECOND_NS = 1_000_000_000
 FIRST_PING_NS = 2 * SECOND_NS
+STALL_NS = 2_000_000
+"""How long a publisher waits, each time it sends, while a receiver owes three quarters of what cuts it off."""
 API_LEVEL = 5
 FACTS_MAX = 64
+API = b"$JS.API."
+ACK = b"$JS.ACK."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +78,9 @@ class Settings:
     ping_ns: int = 120 * SECOND_NS
     pings_max: int = 2
     auth_timeout_ns: int = 2 * SECOND_NS
+    durability: str = "sync"
+    """Of streams that JetStream creates here: ``sync``, ``os`` or ``interval``."""
+    interval_ms: int = 1000
 
 
 class NatsSession:
@@ -74,6 +97,7 @@ class NatsSession:
         self.account: Account = DEFAULT_ACCOUNT
         self.echo = True
         self.delivery = Delivery(self, self.outbox, settings.line_bytes_max, settings.payload_bytes_max, port.random())
+        self.delivery.pressed_bytes = settings.pending_bytes_max * 3 // 4
         self._options: dict[str, Any] = {}
         self._connected = False
         self._informed = False  # the second INFO was sent
@@ -82,8 +106,10 @@ class NatsSession:
         self._client_ip = ""
         self._now_ns = 0
         self._heard_ns = 0
+        self._opened_ns = 0
         self._ping_ns = 0
         self._pings_out = 0
+        self._pinged = False
         self._subscriptions: dict[bytes, NatsSink] = {}
         self._gone = False
         self._next_token = 1
@@ -95,7 +121,7 @@ class NatsSession:
 
     def opened(self, peer: tuple[str, int], now_ns: int) -> None:
         """Say INFO."""
-        self._now_ns = self._heard_ns = now_ns
+        self._now_ns = self._heard_ns = self._opened_ns = now_ns
         self._client_ip = peer[0]
         self._client_id = (self.port.random() & 0x7FFFFFFF) or 1
         self._must_authenticate = self.port.account_of(PROTOCOL, None, None) is None
@@ -116,6 +142,9 @@ class NatsSession:
                 return start
         start = self.delivery.receive(data, start, end)
         self.flush_acks()
+        if self.delivery.pressed and not self.closing:
+            self.blocked = True
+            self.deadline_ns = now_ns + STALL_NS
         self.wants_bytes = self.delivery.frame.need if start < end else 0
         return end if self.closing else start
 
@@ -143,13 +172,17 @@ class NatsSession:
             self.deadline_ns = 0
             return
         self._now_ns = now_ns
+        self.blocked = False
         if self._must_authenticate and not self._connected:
-            self._fatal(errors.AUTHENTICATION_TIMEOUT)
+            if now_ns >= self._opened_ns + self.settings.auth_timeout_ns:
+                self._fatal(errors.AUTHENTICATION_TIMEOUT)
             return
         if now_ns >= self._ping_ns:
             self._ping_ns = now_ns + self.settings.ping_ns
-            if self._informed and now_ns - self._heard_ns < self.settings.ping_ns and self._pings_out == 0 and self._pinged:
-                pass  # heard of lately: no need to ask (nats-server client.go processPingTimer, behaviour)
+            if self._pinged and now_ns - self._heard_ns < self.settings.ping_ns:
+                self._pings_out = (
+                    0  # heard of lately: no need to ask (nats-server client.go processPingTimer, behaviour)
+                )
             elif self._pings_out + 1 > self.settings.pings_max:
                 self.port.note("nats_stale_connections")
                 self._fatal(errors.STALE)
@@ -159,8 +192,6 @@ class NatsSession:
                 self._pinged = True
                 self.outbox.put_bytes(b"PING\r\n")
         self.deadline_ns = self._ping_ns
-
-    _pinged = False
 
     def eof(self, now_ns: int) -> None:
         """Give back every subscription."""
@@ -215,13 +246,14 @@ class NatsSession:
     def make_plan(self, subject: bytes) -> Plan:
         """Who gets what is published to this subject now."""
         generation = self.port.generation
-        if not wire.valid_subject(subject) or reserved(subject):
+        asks = subject.startswith(API)  # a consumer's filter, wildcards and all, stands in the subject that creates it
+        if not wire.valid_subject(subject, wildcards=asks) or reserved(subject):
             return Plan(subject, None, generation, self)
-        route = self.port.resolve(self.account, subject_address(subject))
+        route = self.port.resolve(self.account, join(subject.split(b".")) if asks else subject_address(subject))
         plan = Plan(subject, route, generation, self)
-        plan.special = subject.startswith((b"$JS.API.", b"$JS.ACK."))
+        plan.special = asks or subject.startswith(ACK)
         if route.stream and route.topic is not None:
-            plan.stream = self._facts_of(route.topic)
+            plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
         return plan
 
     def _facts_of(self, topic: Topic) -> StreamFacts | None:
@@ -253,15 +285,16 @@ class NatsSession:
     def publish(self, plan: Plan, group: Group, replies: list[bytes]) -> None:
         """A run for the port: a stream captures it, or others than this protocol's subscribers listen."""
         served = PROTOCOL if plan.kernel else ""
-        facts = plan.stream
+        facts = cast("StreamFacts | None", plan.stream)
+        route = cast(Route, plan.route)
         if facts is None or not replies or not facts.acks:
-            self.port.publish(plan.route, group, served, Ack.ORDERED, 0)
+            self.port.publish(route, group, served, Ack.ORDERED, 0)
             return
 
         def then(answer: Answer) -> None:
             self._acknowledge(plan, replies, answer)
 
-        self.port.publish(plan.route, group, served, Ack.DURABLE, self._token(then))
+        self.port.publish(route, group, served, Ack.DURABLE, self._token(then))
 
     def has_conditions(self, block: bytes) -> bool:
         """Whether JetStream's headers may ask something of this message."""
@@ -269,13 +302,14 @@ class NatsSession:
 
     def publish_alone(self, plan: Plan, data: Any, start: int, length: int, block: bytes, reply: bytes) -> None:
         """A captured message whose headers ask for something."""
-        facts: StreamFacts = plan.stream
+        facts = cast(StreamFacts, plan.stream)
+        route = cast(Route, plan.route)
         headers = header_tuple(block)
-        wanted = expectations_of(headers, len(block), facts, plan.route.address)
+        wanted = expectations_of(headers, len(block), facts, route.address)
         if not isinstance(wanted, Expectations):
             self._respond(reply, puback_error(facts, wanted))
             return
-        group = Group(plan.route.address, data, self)
+        group = Group(route.address, data, self)
         group.add_with_headers(start, length, headers)
         replies = [reply]
         served = PROTOCOL if plan.kernel else ""
@@ -284,7 +318,7 @@ class NatsSession:
             self._acknowledge(plan, replies, answer)
 
         token = self._token(then) if reply and facts.acks else 0
-        self.port.publish(plan.route, group, served, Ack.DURABLE, token, wanted.conditions)
+        self.port.publish(route, group, served, Ack.DURABLE, token, wanted.conditions)
 
     def special(self, plan: Plan, data: Any, heard: bool) -> None:
         """A message to ``$JS.API.`` or ``$JS.ACK.``: ``delivery.frame`` says where its parts are."""
@@ -292,12 +326,13 @@ class NatsSession:
         reply = bytes(data[frame.reply_start : frame.reply_end])
         body = frame.payload_start + frame.header_bytes
         payload = bytes(data[body : frame.payload_start + frame.total_bytes])
-        if plan.subject.startswith(b"$JS.ACK."):
+        if plan.subject.startswith(ACK):
             self._acks.append((plan.subject, reply, payload))
             return
         self.flush_acks()
         block = bytes(data[frame.payload_start : body])
-        request = ApiRequest(self.account, plan.subject, reply, payload, header_tuple(block) if block else ())
+        request = ApiRequest(self.account, plan.subject, reply, payload, header_tuple(block) if block else (),
+                             self.settings.durability, self.settings.interval_ms)  # fmt: skip
 
         def then(answer: Answer) -> None:
             self._api_answered(request, heard, answer)
@@ -347,7 +382,11 @@ class NatsSession:
             self.outbox.put_bytes(errors.err(errors.INVALID_SUBJECT))
             return
         if reserved(subject):
-            text = errors.SUBSCRIPTION_DENIED % subject if queue is None else errors.SUBSCRIPTION_QUEUE_DENIED % (subject, queue)
+            text = (
+                errors.SUBSCRIPTION_DENIED % subject
+                if queue is None
+                else errors.SUBSCRIPTION_QUEUE_DENIED % (subject, queue)
+            )
             self.outbox.put_bytes(errors.err(text))
             return
         if sid not in self._subscriptions:
@@ -356,7 +395,8 @@ class NatsSession:
                 return
             sink = NatsSink(self, self.outbox, subject, queue, sid, self.delivery.accepts_headers)
             self._subscriptions[sid] = sink
-            sink.handle = self.port.subscribe(self.account, pattern_of(subject), sink, queue)
+            handle = self.port.subscribe(self.account, pattern_of(subject), sink, queue)
+            sink.handle = handle  # type: ignore[assignment]
         self._ok()
 
     def _unsubscribe(self, argument: bytes) -> None:
@@ -374,7 +414,9 @@ class NatsSession:
 
     def _connect(self, argument: bytes) -> None:
         options = _json_object(argument)
-        if options is None or any(not isinstance(options[name], kind) for name, kind in _OPTIONS.items() if name in options):
+        if options is None or any(
+            not isinstance(options[name], kind) for name, kind in _OPTIONS.items() if name in options
+        ):
             self._close()
             return
         self._options.update(options)
@@ -467,7 +509,7 @@ class NatsSession:
             else:
                 sink.outbox.put_bytes(line)
             if sink.delivered_max and sink.delivered >= sink.delivered_max:
-                sink.session.expired(sink)
+                cast(NatsSession, sink.session).expired(sink)
 
     def _acknowledge(self, plan: Plan, replies: list[bytes], answer: Answer) -> None:
         """The run is ordered, or not: say so to who asked."""
@@ -477,7 +519,7 @@ class NatsSession:
         if isinstance(answer, Unknown):
             return  # neither stored nor not: silence makes the publisher ask again, as a lost PubAck does
         error = _append_error(answer)
-        text = puback_error(plan.stream, error)
+        text = puback_error(cast(StreamFacts, plan.stream), error)
         for reply in replies:
             if reply:
                 self._respond(reply, text)

@@ -42,7 +42,9 @@ _NAMES = cython.declare(tuple, ((b"PUB", 1), (b"HPUB", 2), (b"SUB", 3), (b"UNSUB
 
 @cython.cfunc
 @cython.exceptval(-99, check=True)
-def number(view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+def number(
+    view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+) -> cython.Py_ssize_t:
     """The decimal number in ``view[start:end]``; -1 if it is none, or has more than nine digits."""
     value: cython.Py_ssize_t = 0
     at: cython.Py_ssize_t
@@ -59,7 +61,9 @@ def number(view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end:
 
 @cython.cfunc
 @cython.exceptval(-1, check=True)
-def same(view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t, text: bytes) -> cython.bint:
+def same(
+    view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t, text: bytes
+) -> cython.bint:
     """Whether ``view[start:end]`` is this text."""
     length: cython.Py_ssize_t = end - start
     if text is None or len(text) != length:
@@ -75,7 +79,9 @@ def same(view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: c
 class Frame:
     """One frame's places in the buffer it was parsed from: offsets, valid while that buffer is."""
 
-    def __init__(self, line_bytes_max: cython.Py_ssize_t = 4096, payload_bytes_max: cython.Py_ssize_t = 1024 * 1024) -> None:
+    def __init__(
+        self, line_bytes_max: cython.Py_ssize_t = 4096, payload_bytes_max: cython.Py_ssize_t = 1024 * 1024
+    ) -> None:
         self.line_bytes_max = line_bytes_max
         self.payload_bytes_max = payload_bytes_max
         self.kind = 0
@@ -96,13 +102,21 @@ class Frame:
 
     @cython.ccall
     @cython.exceptval(-99, check=True)
-    def parse(self, view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def parse(
+        self, view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         """What begins at ``start``: a kind (its places are in the fields), ``MORE``, or how it is broken."""
         found: cython.int
         at: cython.Py_ssize_t
         byte: cython.int
         self.need = 0
-        if end - start >= 8 and view[start] == 80 and view[start + 1] == 85 and view[start + 2] == 66 and view[start + 3] == 32:
+        if (
+            end - start >= 8
+            and view[start] == 80
+            and view[start + 1] == 85
+            and view[start + 2] == 66
+            and view[start + 3] == 32
+        ):
             found = self._fast(view, start, end)
             if found != MORE:
                 return found
@@ -121,7 +135,9 @@ class Frame:
 
     @cython.cfunc
     @cython.exceptval(-99, check=True)
-    def _fast(self, view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.int:
+    def _fast(
+        self, view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t
+    ) -> cython.int:
         """``PUB`` written as clients write it; MORE: look again, slowly."""
         at: cython.Py_ssize_t = start + 4
         stop: cython.Py_ssize_t = min(end, start + 4 + self.line_bytes_max)
@@ -239,7 +255,7 @@ class Frame:
             self.size_end == self.argument_end
             and self.next == self.argument_end + 2
             and starts[1] == self.subject_end + 1
-            and all([starts[index] == ends[index - 1] + 1 and view[ends[index - 1]] == 32 for index in range(1, count)])
+            and all([starts[index] == ends[index - 1] + 1 and view[ends[index - 1]] == 32 for index in range(1, count)])  # noqa: C419
         )
         self.payload_start = self.next
         return self._payload(view, kind, start, end)
