@@ -119,7 +119,7 @@ class MqttSession:
         if not self._connected:
             if self._level == 0:
                 self._port.note("mqtt_connect_timeouts")
-                self.closing = True
+                self._close()
             self.deadline_ns = 0
             return
         if self._keep_alive_ns and now_ns - self._heard_ns >= self._keep_alive_ns:
@@ -149,9 +149,13 @@ class MqttSession:
         kind, slot, context = self._calls.pop(token, ("", 0, None))
         if not kind:
             return
+        if kind == "leave":
+            if slot:
+                self.outbox.fill(slot, b"")
+                self._close()
+            return
         if not isinstance(answer, Called) or answer.answer is None:
-            if kind != "leave":
-                self._refuse_call(kind, slot, answer)
+            self._refuse_call(kind, slot, answer)
             return
         found = answer.answer
         if isinstance(found, requests.Connected):
@@ -327,7 +331,7 @@ class MqttSession:
         else:
             self.outbox.fill(slot, encode(Connack(False, errors.return_code(code)), 4))
         self._left = True
-        self.closing = True
+        self._close()
 
     def _accept(self, found: requests.Connected, slot: int, answer: Called) -> None:
         if self.closing or self._live is None:
@@ -365,13 +369,13 @@ class MqttSession:
                 expiry_s = int(value)
                 if expiry_s and not self._expiry_s:
                     raise Malformed(errors.PROTOCOL_ERROR, "DISCONNECT lets a session live that was to end")
-        self._leave(packet.code != 0, expiry_s)
+        self._leave(packet.code != 0, expiry_s, self.outbox.open())  # the place kept: the connection stays until it is done
         self.closing = True
 
-    def _leave(self, will: bool, expiry_s: int = -1) -> None:
+    def _leave(self, will: bool, expiry_s: int = -1, slot: int = 0) -> None:
         if not self._left and self._level:
             self._left = True
-            self._call("leave", requests.Leave(will, expiry_s))
+            self._call("leave", requests.Leave(will, expiry_s), slot)
 
     def _goodbye(self, code: int) -> None:
         """Close; a 5.0 client is told why, a CONNECT that cannot be read gets its CONNACK."""
@@ -381,7 +385,12 @@ class MqttSession:
             self.outbox.answer(encode(Disconnect(code), 5))
         elif self._level == 0 and code == errors.UNSUPPORTED_VERSION:
             self.outbox.answer(encode(Connack(False, 1), 4))
+        self._close()
+
+    def _close(self) -> None:
+        """Close when everything answered has left; the driver looks at marked outboxes."""
         self.closing = True
+        self.outbox.mark()
 
     # PUBLISH from the client
 
@@ -448,7 +457,7 @@ class MqttSession:
                 if kind != p.PUBREL and (kind != p.PUBREC or code >= 0x80):
                     self._unacknowledged.discard(packet_id)
             elif code >= 0x80 and kind in (p.PUBACK, p.PUBREC) and code != errors.NOT_AUTHORIZED:
-                self.closing = True  # 3.x cannot say no: the client is to send it again
+                self._close()  # 3.x cannot say no: the client is to send it again
                 break
             out.append(encode_ack(kind, packet_id, code, b"", self._level))
         return b"".join(out)
