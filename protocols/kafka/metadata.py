@@ -5,8 +5,7 @@
   features are told: clients keep the protocols they have without them.
 * Metadata creates a topic that is not there if the request (from version 4 on) and the setting ``auto_create_topics`` allow it.
   One broker leads everything. Topic ids from version 10 on; by id from version 12 on.
-* Deviations: ``leader_epoch`` is told as -1 (not known), so clients do not validate offsets by epoch; isr and replicas
-  are this one broker.
+* Isr and replicas are this one broker.
 * SaslHandshake: no mechanism is configured; every one is UNSUPPORTED_SASL_MECHANISM with an empty list.
 """
 
@@ -21,9 +20,11 @@ from protocols.kafka.exchange import Exchange
 from protocols.kafka.mapping import address_of, is_reserved, name_of
 from protocols.kafka.topics import creation
 from protocols.kafka.wire import API_VERSIONS, Header
-from substrate.api import Address, Answer, Called, ErrorCode, StreamError, Topic
+from substrate.api import Address, Answer, Called, ErrorCode, StreamError, StreamId, Tail, Topic
 
 NAMED_FROM = 3
+EPOCHS_FROM = 7
+"""Metadata tells leader epochs. librdkafka sends 0 for an epoch that it was not told, and is fenced then."""
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 NO_OPERATIONS = -(1 << 31)
 TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11))
@@ -153,20 +154,30 @@ class _Metadata:
         return self.exchange.make("topics", error_code=code, name=name, topic_id=topic_id)
 
     def _topic(self, topic: Topic, name: str) -> Any:
-        node = [self.exchange.settings.node_id]
         wants = self.message.include_topic_authorized_operations
         return self.exchange.make(
             "topics",
             name=name,
             topic_id=topic.topic_id,
-            partitions=[
-                self.exchange.make(
-                    "topics", "partitions", partition_index=index, leader_id=node[0], replica_nodes=node, isr_nodes=node
-                )
-                for index in range(len(topic.streams))
-            ],
+            partitions=[self._partition(index, stream) for index, stream in enumerate(topic.streams)],
             topic_authorized_operations=TOPIC_OPERATIONS if wants else NO_OPERATIONS,
         )
+
+    def _partition(self, index: int, stream: StreamId) -> Any:
+        node = [self.exchange.settings.node_id]
+        made = self.exchange.make(
+            "topics", "partitions", partition_index=index, leader_id=node[0], replica_nodes=node, isr_nodes=node
+        )
+
+        def answered(answer: Answer) -> None:
+            if isinstance(answer, Tail):
+                made.leader_epoch = answer.epoch
+            self._one_done()
+
+        if self.exchange.version >= EPOCHS_FROM:
+            self.left += 1
+            self.exchange.port.query("tail", stream, self.exchange.ask(answered))
+        return made
 
 
 def metadata(exchange: Exchange, message: Any) -> None:
