@@ -47,9 +47,10 @@ class Hub(Host):
         durabilities: dict[str, Durability] | None = None,
         wrap: Callable[[LocalPort], Port] | None = None,
         load: Callable[[str], list[Checkpoint]] = lambda name: [],
+        volatile: bool = False,
         accounts: Callable[[str, bytes | None, bytes | None], Account | None] = lambda *_: DEFAULT_ACCOUNT,
     ) -> None:
-        self.sequencer = Sequencer(engine, memory, executors, self, durabilities, load)
+        self.sequencer = Sequencer(engine, memory, executors, self, durabilities, load, volatile)
         self.factories = factories
         self.accounts = accounts
         self.dirty: list[Outbox] = []

@@ -89,9 +89,12 @@ class Sequencer:
         host: Host,
         durabilities: dict[str, Durability] | None = None,
         load: Callable[[str], list[checkpoints.Checkpoint]] = lambda name: [],
+        volatile: bool = False,
     ) -> None:
         self.host = host
         self._checkpoints = load
+        self.volatile = volatile
+        """Nothing outlives this process: executors' effects are not recorded."""
         self.interest = Interest()
         self.layer = StreamLayer(engine, memory, host.touched, host.durable, self._failed)
         self.now_ns = 0
@@ -571,19 +574,23 @@ class LocalWorld(LocalPort):
         return bool(self._sequencer.layer.broken)
 
     def record(self, value: bytes, key: bytes = b"", headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> int:
-        layer = self._sequencer.layer
-        found = layer.streams[self.stream]
-        self.unfolded_bytes += len(value) + 40
-        answer = layer.append_slices(
-            found, value, _span(len(value)), 1, key, [headers] if headers else None, len(value)
-        )
-        return answer.commit
+        return self._record(value, _span(len(value)), 1, key, [headers] if headers else None, len(value))
 
     def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
-        layer = self._sequencer.layer
-        size = sum(spans[1 : 2 * count : 2])
+        size = spans[1] if count == 1 else sum(spans[1 : 2 * count : 2])
+        return self._record(buffer, spans, count, key, None, size)
+
+    def _record(
+        self, buffer: object, spans: Sequence[int], count: int, key: bytes, headers: list[object] | None, size: int
+    ) -> int:
+        sequencer = self._sequencer
+        if sequencer.volatile:
+            return 0
+        layer = sequencer.layer
+        found = layer.streams[self.stream]
         self.unfolded_bytes += size + 40 * count
-        return layer.append_slices(layer.streams[self.stream], buffer, spans, count, key, None, size).commit
+        layer.append_slices(found, buffer, spans, count, key, headers, size)
+        return layer.commit_under_way(found)
 
     def trim(self, stream: StreamId, before: Position) -> object:
         """Answers the new Tail, or StreamError."""

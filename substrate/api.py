@@ -14,7 +14,6 @@ Rules that every implementation keeps (the suites in ``conformance/`` hold them 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NewType, Protocol
@@ -130,7 +129,7 @@ class Conditions:
     stream: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost a microsecond for each append
 class Appended:
     """Ordered. ``commit`` is what to wait for before it counts as durable (0: nothing)."""
 

@@ -210,11 +210,15 @@ class StreamLayer:
 
     def append_judged(self, found: Stream, group: Group, when: Conditions | None) -> Appended:
         """Append what ``refuse`` and ``judge`` had nothing against."""
-        answer = self.append_slices(
+        base = self.append_slices(
             found, group.buffer, group.spans, group.count, group.address, group.headers, group.value_bytes
         )
-        group.base = answer.base
-        group.timestamp_ms = answer.timestamp_ms
+        last = Position(base + group.count - 1)
+        answer = Appended(
+            found.id, Position(base), last, self.now_ms, self.epoch, self.shard, self.commit_under_way(found)
+        )
+        group.base = base
+        group.timestamp_ms = self.now_ms
         if when is not None and when.message_id is not None and found.ids is not None:
             found.ids.add(when.message_id, answer.base, self.now_ms)
         return answer
@@ -228,20 +232,11 @@ class StreamLayer:
         key: bytes,
         headers: list[object] | None,
         value_bytes: int,
-    ) -> Appended:
+    ) -> int:
         """The common way in for messages of ours: ``spans`` are (offset, length) pairs into ``buffer``. Not refused; while
-        nothing can be made durable it is dropped: executors are rebuilt without it."""
-        in_memory = found.config.durability is Durability.MEMORY
-        if self.broken and not in_memory:
-            return Appended(
-                found.id,
-                Position(found.next),
-                Position(found.next + count - 1),
-                self.now_ms,
-                self.epoch,
-                self.shard,
-                NEVER,
-            )
+        nothing can be made durable it is dropped: executors are rebuilt without it. Returns the first one's position."""
+        if self.broken and found.config.durability is not Durability.MEMORY:
+            return found.next
         if not self._dirty:
             self._touched()
         base = found.next
@@ -265,10 +260,13 @@ class StreamLayer:
             found.index.add(Address(key), base, count)
         if found.ids is not None:
             found.ids.last = None
-        commit = Commit(0) if in_memory else self.commit_next
-        return Appended(
-            found.id, Position(base), Position(base + count - 1), self.now_ms, self.epoch, self.shard, commit
-        )
+        return base
+
+    def commit_under_way(self, found: Stream) -> Commit:
+        """What to wait for before what was just ordered is durable: 0 where nothing is, NEVER where it was dropped."""
+        if found.config.durability is Durability.MEMORY:
+            return Commit(0)
+        return NEVER if self.broken else self.commit_next
 
     def _fill(
         self, found: Stream, buffer: object, spans: Sequence[int], first: int, count: int, key: bytes,

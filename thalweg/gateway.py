@@ -194,6 +194,7 @@ class Gateway:
                 executors,
                 factories,
                 durabilities={"resp": keyspace_durability(self.config)},
+                volatile=self.config.data == MEMORY,
                 load=(lambda name: checkpoints.load(files, name)) if files is not None else (lambda name: []),
             )
             driver.limits = {name: getattr(self.config, name).connections_max for name in factories}
