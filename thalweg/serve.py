@@ -44,12 +44,9 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ask_to_stop, stop)
-    try:
-        gateway = Gateway(config)
-    except OSError as error:
-        raise CannotServe(f"data in {config.data}: {error}") from error
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, interrupted, stop)
+    gateway = Gateway(config)
     accepting = False
     ops = Ops(lambda: accepting and not stop.is_set() and gateway.ready(), gateway.metrics)
     addresses: dict[str, str] = {}
@@ -61,7 +58,7 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     except OSError as error:
         await gateway.stop()
         await ops.stop()
-        raise CannotServe(str(error)) from error
+        raise CannotServe(str(error) if error.errno else f"data in {config.data}: {error}") from error
     addresses = {name: format_address(*found) for name, found in gateway.listeners.items()} | addresses
     accepting = True
     gc.collect()
@@ -73,9 +70,9 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     return await end(gateway, ops, ready_file)
 
 
-def ask_to_stop(stop: asyncio.Event) -> None:
+def interrupted(stop: asyncio.Event) -> None:
     if stop.is_set():
-        os._exit(130)  # asked twice: the one who asks does not want to wait for goodbyes
+        os._exit(130)  # whoever presses Ctrl-C twice does not want to wait for goodbyes
     stop.set()
 
 
