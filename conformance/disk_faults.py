@@ -233,6 +233,9 @@ class SimulatedFiles:
     def size(self, handle: int) -> int:
         return len(self._of(handle).content)
 
+    def data_end(self, handle: int) -> int:
+        return len(self._of(handle).content.rstrip(b"\0"))
+
     def read(self, handle: int, offset: int, size: int) -> bytes:
         return bytes(self._of(handle).content[offset : offset + size])
 

@@ -51,6 +51,10 @@ class Files(Protocol):
 
     def size(self, handle: int) -> int: ...
 
+    def data_end(self, handle: int) -> int:
+        """Where what was ever written ends: beyond it the file holds zeros. May say its size."""
+        ...
+
     def read(self, handle: int, offset: int, size: int) -> bytes:
         """Up to ``size`` bytes: fewer only at the file's end."""
         ...
@@ -154,6 +158,16 @@ class RealFiles:
 
     def size(self, handle: int) -> int:
         return os.fstat(handle).st_size
+
+    def data_end(self, handle: int) -> int:
+        end = 0
+        size = os.fstat(handle).st_size
+        try:
+            while end < size:
+                end = os.lseek(handle, os.lseek(handle, end, os.SEEK_DATA), os.SEEK_HOLE)
+        except OSError as error:
+            return end if error.errno == errno.ENXIO else size
+        return end
 
     def read(self, handle: int, offset: int, size: int) -> bytes:
         data = os.pread(handle, size, offset)

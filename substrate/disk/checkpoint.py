@@ -55,7 +55,6 @@ class Checkpoint:
         self._dirty, self._unnamed = dict(dirty), set(unnamed)
         self._manifests = list(self.segments.manifests.values())
         dirty.clear()
-        unnamed.clear()
         self.segments.manifests.clear()
         for stream in self._manifests:
             self._write_manifest(stream)
@@ -123,6 +122,7 @@ class Checkpoint:
         if error is not None or self.abandoned:
             self._finished(self, error)
             return
+        self.segments.unnamed -= self._unnamed
         try:
             folders = set()
             for stream in self._manifests:

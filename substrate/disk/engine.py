@@ -73,9 +73,8 @@ class DiskEngine:
         self._syncing = False
         self._pending: deque[tuple[int, int, bool]] = deque()
         """Turns not reported yet: frame, commit, whether it waits for its own fsync."""
-        self._references: dict[SegmentFile, None] = {}
-        """Segments to sync with the next group; _marked: those of ``interval`` streams, synced by ``tick``."""
-        self._marked: dict[SegmentFile, None] = {}
+        self._in_flight: list[SegmentFile] = []
+        """Segments that the sync under way covers."""
         self._interval_due = 0
         self._interval_waiting = False
         self._noted = False
@@ -538,9 +537,9 @@ class DiskEngine:
             flags |= REFERENCE
             self._referenced_bytes += size
             if stream.sync:
-                self._references[file] = None
+                self.store.references[file.path] = None
             elif stream.config.durability is Durability.INTERVAL:
-                self._marked[file] = None
+                self.store.marked[file.path] = None
         else:
             data.extend(batches)
         entries.append(
@@ -587,15 +586,16 @@ class DiskEngine:
         """
         journal = self._journal
         assert journal is not None
-        wanted = [*self._references, *self._marked] if marked else list(self._references)
-        self._references.clear()
+        store = self.store
+        pinned, folders = self._pinned([*store.references, *store.marked] if marked else list(store.references))
+        store.references.clear()
         if marked:
-            self._marked.clear()
-        pinned, folders = self._pinned(wanted)
+            store.marked.clear()
         handles = [file.handle for file in pinned]
         handles.extend(sorted(journal.unsynced))
         journal.unsynced.clear()
         self._syncing = True
+        self._in_flight = pinned
         generation, target = self._generation, journal.number
 
         def done(error: OSError | None) -> None:
@@ -605,19 +605,17 @@ class DiskEngine:
 
         self.files.sync([*handles, *folders], Lane.TURN, done)
 
-    def _pinned(self, wanted: Sequence[SegmentFile]) -> tuple[list[SegmentFile], list[int]]:
-        """These segments, open and kept so, and handles of the folders in which their names are not durable yet."""
+    def _pinned(self, paths: Sequence[str]) -> tuple[list[SegmentFile], list[int]]:
+        """These logs, open and kept so, and handles of the folders in which their names are not durable yet."""
         pinned = []
         names: set[str] = set()
-        for file in wanted:
-            if file.gone:
-                continue
-            if file.handle == CLOSED:
-                file = self.store.log(file.path, file.folder)
+        for path in dict.fromkeys(paths):
+            folder = path.rpartition("/")[0]
+            file = self.store.log(path, folder)
             file.pins += 1
             pinned.append(file)
-            if file.path in self.store.unnamed:
-                names.update((file.folder, FOLDER))
+            if path in self.store.unnamed:
+                names.update((folder, FOLDER))
         return pinned, [self.files.open_folder(name) for name in sorted(names)]
 
     def _unpin(self, pinned: Sequence[SegmentFile], folders: Sequence[int]) -> None:
@@ -628,6 +626,7 @@ class DiskEngine:
 
     def _synced_to(self, target: int, error: OSError | None) -> None:
         self._syncing = False
+        self._in_flight = []
         if self._broken:
             return
         if error is not None:
@@ -671,8 +670,8 @@ class DiskEngine:
         journal = self._journal
         assert journal is not None
         try:
-            logs = [self.store.log(path, path.rpartition("/")[0]) for path in paths]
-            pinned, folders = self._pinned([*self._references, *logs])
+            in_flight = [file.path for file in self._in_flight if not file.gone]
+            pinned, folders = self._pinned([*in_flight, *self.store.references, *paths])
             slots = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
             self.files.sync_now([*(file.handle for file in pinned), *folders, *slots])
         except OSError as error:

@@ -48,9 +48,9 @@ class Handles:
         self._open.move_to_end(file.path)
 
     def add(self, file: SegmentFile) -> None:
-        self._open[file.path] = file
-        if len(self._open) > self.most:
+        if len(self._open) >= self.most:
             self._evict()
+        self._open[file.path] = file
 
     def _evict(self) -> None:
         for path, file in self._open.items():

@@ -180,9 +180,11 @@ def header_fault(data: bytes, directory: int, slot: int, slot_bytes: int) -> str
 
 
 def scan(
-    slots: Sequence[bytes], directory: int, number: int, checksum: int, epoch: int, slot: int, offset: int
+    slots: list[bytes], slot_bytes: int, directory: int, number: int, checksum: int, epoch: int, slot: int, offset: int
 ) -> Scan:
     """Follow the chain after frame ``number`` from its place on, and look beyond it for what it should have held.
+
+    ``slots`` hold what was ever written of each slot; up to ``slot_bytes`` the rest is zeros.
 
     Raises:
         frames.UnknownVersion: a sound frame of another version is there.
@@ -191,7 +193,7 @@ def scan(
     while True:
         found = None
         for at_slot, at in ((slot, offset), ((slot + 1) % len(slots), FIRST_OFFSET)):
-            head = frames.decode(slots[at_slot], at, directory) if at < len(slots[at_slot]) else None
+            head = _decode(slots, slot_bytes, at_slot, at, directory)
             if head is not None and head.number == number + 1 and head.previous == checksum and head.epoch >= epoch:
                 found = Kept(head, at_slot, at, slots[at_slot])
                 break
@@ -202,26 +204,37 @@ def scan(
         slot, offset = found.slot, frames.aligned(found.offset + found.head.length)
     durable = max((frame.head.durable for frame in kept), default=0)
     faults = []
-    for head in _beyond(slots, directory, number):
+    for head in _beyond(slots, slot_bytes, directory, number):
         epoch = max(epoch, head.epoch)
-        if head.durable > durable:
-            durable = head.durable
+        durable = max(durable, head.durable)
     if durable > number:
         faults.append(f"journal: frame {number + 1} is missing or rotten, frames up to {durable} were durable")
     return Scan(kept, durable, epoch, faults)
 
 
-def _beyond(slots: Sequence[bytes], directory: int, number: int) -> list[FrameHead]:
+def _decode(slots: list[bytes], slot_bytes: int, slot: int, at: int, directory: int) -> FrameHead | None:
+    data = slots[slot]
+    if not data.startswith(frames.MAGIC, at) or at + frames.HEADER_BYTES > slot_bytes:
+        return None
+    length = int.from_bytes(data[at + 8 : at + 12].ljust(4, b"\0"))
+    if len(data) < at + length <= slot_bytes:  # it ends in zeros, which a file system may keep as a hole
+        data = slots[slot] = data.ljust(at + max(length, frames.HEADER_BYTES), b"\0")
+    return frames.decode(data, at, directory)
+
+
+def _beyond(slots: list[bytes], slot_bytes: int, directory: int, number: int) -> list[FrameHead]:
     """Sound frames numbered above ``number``, wherever they are."""
     found = []
-    for data in slots:
-        at = data.find(frames.MAGIC, FIRST_OFFSET)
-        while at >= 0:
-            if at % frames.ALIGNMENT == 0 and int.from_bytes(data[at + 24 : at + 32]) > number:
-                head = frames.decode(data, at, directory)
+    for slot, data in enumerate(list(slots)):
+        firsts = data[:: frames.ALIGNMENT]  # the first byte of every place where a frame may begin
+        index = firsts.find(frames.MAGIC[0], 1)
+        while index >= 0:
+            at = index * frames.ALIGNMENT
+            if data.startswith(frames.MAGIC, at) and int.from_bytes(data[at + 24 : at + 32]) > number:
+                head = _decode(slots, slot_bytes, slot, at, directory)
                 if head is not None:
                     found.append(head)
-            at = data.find(frames.MAGIC, at + 1)
+            index = firsts.find(frames.MAGIC[0], index + 1)
     return found
 
 

@@ -86,10 +86,10 @@ def recover(
         OSError: the disk does.
     """
     streams = {record.stream: DiskStream(record) for record in records}
-    slots = [files.read(slot.handle, 0, log.slot_bytes) for slot in log.slots]
+    slots = [files.read(slot.handle, 0, min(files.data_end(slot.handle), log.slot_bytes)) for slot in log.slots]
     try:
         found = journal.scan(
-            slots, state.directory, state.number, state.checksum, state.epoch, state.slot, state.offset
+            slots, log.slot_bytes, state.directory, state.number, state.checksum, state.epoch, state.slot, state.offset
         )
     except frames.UnknownVersion as fault:
         raise EngineError(ErrorCode.UNSUPPORTED, str(fault)) from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from substrate.disk import manifest
 from substrate.disk.batches import HEADER_BYTES, Head, Rotten, chain_of, check, head_at, walk
@@ -34,6 +34,9 @@ class Segments:
         """Logs (path: folder) written since the last checkpoint took them."""
         self.unnamed: set[str] = set()
         """Logs made since then: their folder must be synced before their name is durable."""
+        self.references: dict[str, None] = {}
+        """Logs to sync with the next group of turns; marked: those of ``interval`` streams, synced when they are due."""
+        self.marked: dict[str, None] = {}
         self.manifests: dict[int, DiskStream] = {}
         self.serving = False
         """Until recovery is done, nothing is cut: a kept frame may refer to what lies further on."""
@@ -170,9 +173,7 @@ class Segments:
                 file = self.log(path, stream.folder)
                 size = self.files.size(file.handle)
                 position = base
-                for head, header in walk(
-                    lambda at, most, file=file: self.files.read(file.handle, at, most), 0, base, size
-                ):  # type: ignore[misc]
+                for head, header in walk(self._reader(file), 0, base, size):
                     newest = max(newest, head.max_timestamp_ms)
                     position = head.end
                     if chain != NO_CHAIN or base == 0:
@@ -184,6 +185,9 @@ class Segments:
                 chain = NO_CHAIN
             sealed.append(Sealed(base, end, size, newest, chain))
         return sealed
+
+    def _reader(self, file: SegmentFile) -> Callable[[int, int], bytes]:
+        return lambda offset, size: self.files.read(file.handle, offset, size)
 
     def _whole(self, path: str) -> bytes:
         handle = self.files.open(path)
@@ -234,7 +238,7 @@ class Segments:
         if offset == 0 and gap_end > 2 * INDEX_INTERVAL_BYTES:
             filled = Index()
             try:
-                for head, _header in walk(lambda at, most: self.files.read(file.handle, at, most), 0, base, limit):
+                for head, _header in walk(self._reader(file), 0, base, limit):
                     if head.offset >= gap_end:
                         break
                     if not filled.offsets or head.offset - filled.offsets[-1] >= INDEX_INTERVAL_BYTES:
@@ -293,7 +297,7 @@ class Segments:
                 raise
         # The index is a hint: hop from the segment's beginning before the log is blamed.
         position, offset = base, 0
-        for head, _header in walk(lambda at, most: self.files.read(file.handle, at, most), 0, base, limit):
+        for head, _header in walk(self._reader(file), 0, base, limit):
             position, offset = head.base, head.offset
             if head.end > start:
                 break
@@ -390,15 +394,20 @@ class Segments:
     def remove(self, paths: Sequence[str]) -> None:
         """Delete logs and their indexes; what is not there is gone already."""
         for path in paths:
-            self.handles.drop(path)
-            self.dirty.pop(path, None)
-            self.unnamed.discard(path)
-            self._indexes.pop(path, None)
+            self._forget(path)
             for name in (path, path[:-4] + ".index", path[:-4] + ".timeindex"):
                 try:
                     self.files.unlink(name)
                 except FileNotFoundError:
                     pass
+
+    def _forget(self, path: str) -> None:
+        self.handles.drop(path)
+        self.dirty.pop(path, None)
+        self.unnamed.discard(path)
+        self.references.pop(path, None)
+        self.marked.pop(path, None)
+        self._indexes.pop(path, None)
 
     def remove_folder(self, stream: DiskStream) -> None:
         """Delete everything of a stream."""
@@ -407,10 +416,7 @@ class Segments:
         names = self.files.names(stream.folder)
         for name in names:
             path = f"{stream.folder}/{name}"
-            self.handles.drop(path)
-            self.dirty.pop(path, None)
-            self.unnamed.discard(path)
-            self._indexes.pop(path, None)
+            self._forget(path)
             self.files.unlink(path)
         try:
             self.files.remove_folder(stream.folder)
@@ -427,6 +433,8 @@ class Segments:
         self.handles.clear()
         self.dirty.clear()
         self.unnamed.clear()
+        self.references.clear()
+        self.marked.clear()
         self.manifests.clear()
         self._folders.clear()
         self._indexes.clear()
