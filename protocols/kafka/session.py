@@ -199,7 +199,7 @@ class KafkaSession:
         deadline = self._idle_ns()
         for at_ns, _ in self._alarms.values():
             deadline = min(deadline, at_ns)
-        self.deadline_ns = deadline
+        self.deadline_ns = 0 if self.closing else deadline  # nothing is due any more: a past deadline would spin
 
     # the exchanges' side
 
