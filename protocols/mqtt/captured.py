@@ -167,16 +167,14 @@ class Captured:
         again = True
         while again:
             answered: list[object] = []
-            matches = Matched(lambda address: self._owner.matching.wants(follow.account, address))
-            self._owner.ask(
-                lambda token: self._owner.world.read(
-                    follow.stream, Position(follow.position), READ_BYTES, Level.STABLE, token, matches
-                ),
-                answered.append,
-            )
+            self._owner.ask(lambda token: self._read(follow, token), answered.append)
             again = bool(answered) and self._took(follow, answered[0])
         follow.reading = False
         self._owner.pump_all()
+
+    def _read(self, follow: Follow, token: int) -> None:
+        wanted = Matched(lambda address: self._owner.matching.wants(follow.account, address))
+        self._owner.world.read(follow.stream, Position(follow.position), READ_BYTES, Level.STABLE, token, wanted)
 
     def _still_wanted(self, follow: Follow) -> bool:
         topics = [topic for topic in self._owner.world.topics(follow.account) if follow.stream in topic.streams]
@@ -197,7 +195,9 @@ class Captured:
             if answer.code is ErrorCode.OUT_OF_RANGE:
                 tail = self._query(follow.stream)
                 if isinstance(tail, Tail) and tail.start > follow.position:
-                    self._owner.note("mqtt_records_trimmed", f"stream {follow.stream}: {follow.position} to {tail.start}")
+                    self._owner.note(
+                        "mqtt_records_trimmed", f"stream {follow.stream}: {follow.position} to {tail.start}"
+                    )
                     self._advance(follow, int(tail.start), [])
                     return True
             elif answer.code is ErrorCode.NO_STREAM:

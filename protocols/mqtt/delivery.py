@@ -82,7 +82,9 @@ class Target:
 class Plan:
     """What to do with a topic's QoS 0 messages. ``headers``: what they carry in the group, if anything."""
 
-    def __init__(self, generation: cython.longlong, route: object, targets: tuple, to_port: cython.bint, headers: tuple) -> None:
+    def __init__(
+        self, generation: cython.longlong, route: object, targets: tuple, to_port: cython.bint, headers: tuple
+    ) -> None:
         self.generation = generation
         self.route = route
         self.targets = targets
@@ -180,9 +182,7 @@ class Forwarder:
                 if topic_bytes == 0:
                     break
                 if cython.compiled:
-                    topic = PyBytes_FromStringAndSize(
-                        cython.cast(cython.p_char, cython.address(view[at])), topic_bytes
-                    )
+                    topic = PyBytes_FromStringAndSize(cython.cast(cython.p_char, cython.address(view[at])), topic_bytes)
                 else:
                     topic = bytes(view[at : at + topic_bytes])
                 plan = self.find(topic, generation)
@@ -283,7 +283,10 @@ class Forwarder:
             if len(head) + size <= sink.packet_bytes_max:
                 if sink.held:
                     sink.give(
-                        head + bytes(memoryview(view)[at:value]) + middle + bytes(memoryview(view)[value + skipped : stop])
+                        head
+                        + bytes(memoryview(view)[at:value])
+                        + middle
+                        + bytes(memoryview(view)[value + skipped : stop])
                     )
                 else:
                     sink.outbox.put_bytes(head)

@@ -70,9 +70,7 @@ class Live:
         if mapping.share_of(text) is not None:
             return
         self.unsubscribe(text)
-        made = LiveSubscription(
-            mapping.pattern_of(text), options & 3, bool(options & 4), bool(options & 8), identifier
-        )
+        made = LiveSubscription(mapping.pattern_of(text), options & 3, bool(options & 4), bool(options & 8), identifier)
         handle = self._port.subscribe(self._account, made.pattern, self.sink)
         self._subscriptions[text] = made, handle
         self._trie.add(made.pattern, made)
@@ -163,9 +161,7 @@ class Live:
             return found
         matching = [one for _, one in self._trie.match(address)]
         own = [one for one in matching if not one.no_local]
-        made = Want(
-            mapping.topic_of(address) or b"", captured, len(matching), _together(matching), _together(own)
-        )
+        made = Want(mapping.topic_of(address) or b"", captured, len(matching), _together(matching), _together(own))
         if len(self._wants) >= WANTS_MAX:
             self._wants.clear()
         self._wants[address] = made

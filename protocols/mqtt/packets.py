@@ -110,15 +110,5 @@ class Auth(NamedTuple):
 
 
 Packet = (
-    Connect
-    | Connack
-    | Publish
-    | Acknowledge
-    | Subscribe
-    | Suback
-    | Unsubscribe
-    | Unsuback
-    | Ping
-    | Disconnect
-    | Auth
+    Connect | Connack | Publish | Acknowledge | Subscribe | Suback | Unsubscribe | Unsuback | Ping | Disconnect | Auth
 )

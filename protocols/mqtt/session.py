@@ -369,13 +369,17 @@ class MqttSession:
                 expiry_s = int(value)
                 if expiry_s and not self._expiry_s:
                     raise Malformed(errors.PROTOCOL_ERROR, "DISCONNECT lets a session live that was to end")
-        self._leave(packet.code != 0, expiry_s, self.outbox.open())  # the place kept: the connection stays until it is done
+        self._leave(
+            packet.code != 0, expiry_s, self.outbox.open()
+        )  # the place kept: the connection stays until it is done
         self.closing = True
 
     def _leave(self, will: bool, expiry_s: int = -1, slot: int = 0) -> None:
         if not self._left and self._level:
             self._left = True
             self._call("leave", requests.Leave(will, expiry_s), slot)
+        elif slot:
+            self.outbox.fill(slot, b"")
 
     def _goodbye(self, code: int) -> None:
         """Close; a 5.0 client is told why, a CONNECT that cannot be read gets its CONNACK."""
@@ -403,7 +407,9 @@ class MqttSession:
         if packet.qos and self._level == 5:
             self._unacknowledged.add(packet.packet_id)
             if len(self._unacknowledged) > self._settings.receive_maximum:
-                raise Malformed(errors.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.receive_maximum} unacknowledged")
+                raise Malformed(
+                    errors.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.receive_maximum} unacknowledged"
+                )
         if topic.count(b"/") >= mapping.LEVELS_MAX:
             raise Malformed(errors.TOPIC_INVALID, f"a topic of more than {mapping.LEVELS_MAX} levels")
         code = 0
@@ -435,7 +441,9 @@ class MqttSession:
         if not alias:
             return packet.topic
         if alias > self._settings.topic_alias_maximum:
-            raise Malformed(errors.TOPIC_ALIAS_INVALID, f"topic alias {alias}, limit {self._settings.topic_alias_maximum}")
+            raise Malformed(
+                errors.TOPIC_ALIAS_INVALID, f"topic alias {alias}, limit {self._settings.topic_alias_maximum}"
+            )
         if packet.topic:
             self._aliases[alias] = packet.topic
             return packet.topic

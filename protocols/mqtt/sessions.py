@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from protocols.api import Called, World
 from protocols.mqtt import errors, mapping, requests
@@ -30,7 +30,6 @@ from protocols.mqtt import packets as p
 from protocols.mqtt.captured import Captured, Everything, Wanted, message_of
 from protocols.mqtt.matching import Matching, identifiers_of
 from protocols.mqtt.records import pack, unpack
-from protocols.mqtt.snapshot import Snapshots
 from protocols.mqtt.state import (
     ASSIGNED,
     DONE,
@@ -65,6 +64,7 @@ from substrate.api import (
     Position,
     Record,
     StreamId,
+    Tail,
 )
 
 if TYPE_CHECKING:
@@ -74,6 +74,12 @@ EXPIRY_MAX_S = 7 * 24 * 3600
 SUBSCRIPTIONS_MAX = 10_000
 PULL_PACKETS_MAX = 1000
 PULL_BYTES_MAX = 256 * 1024
+
+
+class OwnWorld(World):
+    """A world that says which stream is the executor's."""
+
+    stream: StreamId
 
 
 class Sessions:
@@ -86,7 +92,6 @@ class Sessions:
         self.state = State()
         self.matching = Matching(self)
         self.captured = Captured(self)
-        self.snapshots = Snapshots(self)
         self.world: World
         self.commit = 0
         """Of what this call recorded; 0: nothing yet."""
@@ -105,11 +110,7 @@ class Sessions:
     def apply(self, record: Record) -> None:
         change = unpack(record.value or b"")
         assert isinstance(change, tuple)
-        restored = self.snapshots.replay(change)
-        if restored is not None:
-            self.state = restored
-        elif not self.snapshots.is_part(change):
-            self.state.change(change)
+        self.state.change(change)
 
     def start(self, world: World) -> None:
         self.world = world
@@ -165,7 +166,6 @@ class Sessions:
                 self._leave(known, request.will, known.expiry_s if request.expiry_s < 0 else request.expiry_s)
         called = Called(answer, self.commit)
         self.pump_all()
-        self.snapshots.consider()
         return called
 
     def gone(self, session: object) -> None:
@@ -198,7 +198,6 @@ class Sessions:
         if self._timers:
             self.world.wake(self._timers[0][0] * 1_000_000)
         self.pump_all()
-        self.snapshots.consider()
         self._exit(outer)
 
     def dump(self) -> bytes:
@@ -216,9 +215,7 @@ class Sessions:
 
     def record(self, change: Change) -> None:
         """Write a change down; it was, or will be, applied."""
-        data = pack(change)
-        self.snapshots.wrote(len(data))
-        self.commit = self.world.record(data)
+        self.commit = self.world.record(pack(change))
 
     def write(self, change: Change, recorded: bool = True) -> None:
         """Apply a change, and write it down if it is to survive."""
@@ -228,7 +225,7 @@ class Sessions:
 
     def record_message(self, message: Message, kept: tuple[Change, ...]) -> None:
         """Write down a message and who is owed it; it is queued already."""
-        tail = self.snapshots.tail()
+        tail = self._own_tail()
         message.recorded = int(tail.ordered) if tail is not None else 0
         self.record((MESSAGE, message.fields(), kept))
         message.commit = self.commit
@@ -239,6 +236,13 @@ class Sessions:
         self._next_token += 1
         self._asked[token] = then
         call(token)
+
+    def _own_tail(self) -> Tail | None:
+        """Of the state stream."""
+        found: list[object] = []
+        stream = cast(OwnWorld, self.world).stream
+        self.ask(lambda token: self.world.query("tail", stream, token), found.append)
+        return found[0] if found and isinstance(found[0], Tail) else None
 
     def note(self, event: str, detail: str) -> None:
         self.world.note(event, detail)
@@ -607,7 +611,7 @@ class Sessions:
         recorded = [one.message for one in out if one.message is not None and one.message.commit]
         if not recorded:
             return 0
-        tail = self.snapshots.tail()
+        tail = self._own_tail()
         durable = tail.durable if tail is not None else 0
         return max((message.commit for message in recorded if message.recorded >= durable), default=0)
 
@@ -652,9 +656,7 @@ class Sessions:
             )  # fmt: skip
             if other.session.keeps:
                 self.record((MESSAGE, message.fields(), (moved,)))
-            self.state.owe(
-                other.session, Entry(moved[1], message, moved[2], moved[3], entry.retain, entry.group)
-            )
+            self.state.owe(other.session, Entry(moved[1], message, moved[2], moved[3], entry.retain, entry.group))
             self.wake_session(other.session)
 
 

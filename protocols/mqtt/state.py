@@ -38,7 +38,7 @@ from substrate.api import Account
 from substrate.interest import Tokens, Trie
 
 OPEN, END, LEFT, WILLED, SUBSCRIBED, UNSUBSCRIBED, MESSAGE, REFERRED, DONE, ASSIGNED = range(1, 11)
-RECEIVED, INBOUND, RELEASED, RETAINED, FOLLOWED, UNFOLLOWED, SNAPSHOT = range(11, 18)
+RECEIVED, INBOUND, RELEASED, RETAINED, FOLLOWED, UNFOLLOWED = range(11, 17)
 
 Change = tuple[Any, ...]
 NEVER_S = 0xFFFFFFFF
@@ -98,7 +98,9 @@ class Entry:
 
     __slots__ = ("group", "identifiers", "message", "packet_id", "qos", "received", "retain", "sequence", "volatile")
 
-    def __init__(self, sequence: int, message: Message, qos: int, identifiers: bytes, retain: bool, group: bytes) -> None:
+    def __init__(
+        self, sequence: int, message: Message, qos: int, identifiers: bytes, retain: bool, group: bytes
+    ) -> None:
         self.sequence = sequence
         self.message = message
         self.qos = qos
@@ -419,9 +421,7 @@ class State:
             if entry.volatile:
                 continue
             recipients = owed.setdefault(entry.message.order, (entry.message, []))[1]
-            recipients.append(
-                (number, entry.sequence, entry.qos, entry.identifiers, int(entry.retain), entry.group)
-            )
+            recipients.append((number, entry.sequence, entry.qos, entry.identifiers, int(entry.retain), entry.group))
             if entry.packet_id and entry.qos == 2:
                 sent.append((ASSIGNED, number, ((entry.sequence, entry.packet_id),)))
             if entry.received:

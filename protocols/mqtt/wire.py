@@ -518,7 +518,9 @@ def _from_server(reader: _Reader, kind: cython.int) -> object:
         packet_id = reader.packet_id()
         properties = reader.properties(kind, False)
         codes: bytes = _bytes(reader.view, reader.at, reader.end)
-        return Suback(packet_id, tuple(codes), properties) if kind == 9 else Unsuback(packet_id, tuple(codes), properties)
+        return (
+            Suback(packet_id, tuple(codes), properties) if kind == 9 else Unsuback(packet_id, tuple(codes), properties)
+        )
     if kind == 13:
         reader.finish()
         return Ping(13)
@@ -546,7 +548,7 @@ def properties_of(properties: bytes) -> list:
         if shape == _PAIR:
             name: bytes = reader.binary()
             found.append((identifier, (name, reader.binary())))
-        elif shape == _TEXT or shape == _BINARY:
+        elif shape in (_TEXT, _BINARY):
             found.append((identifier, reader.binary()))
         elif shape == _BYTE:
             found.append((identifier, reader.u8()))
@@ -596,7 +598,7 @@ def encode_properties(properties: list) -> bytes:
         if shape == _PAIR:
             out.append(_field(value[0]))
             out.append(_field(value[1]))
-        elif shape == _TEXT or shape == _BINARY:
+        elif shape in (_TEXT, _BINARY):
             out.append(_field(value))
         elif shape == _BYTE:
             out.append(bytes((value,)))
@@ -642,7 +644,14 @@ def encode(packet: object, level: int = 4) -> bytes:
     """Any packet, both directions. A ``Connect`` is written for its own level."""
     if isinstance(packet, Publish):
         return encode_publish(
-            packet.topic, packet.payload, packet.qos, packet.retain, packet.dup, packet.packet_id, packet.properties, level
+            packet.topic,
+            packet.payload,
+            packet.qos,
+            packet.retain,
+            packet.dup,
+            packet.packet_id,
+            packet.properties,
+            level,
         )
     if isinstance(packet, Acknowledge):
         return encode_ack(packet.kind, packet.packet_id, packet.code, packet.properties, level)

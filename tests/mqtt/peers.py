@@ -11,7 +11,11 @@ from substrate.engine import Engine
 
 
 def harness(
-    seed: int = 0, delayed: bool = False, engine: Engine | None = None, settings: Settings | None = None, now_ns: int = 0
+    seed: int = 0,
+    delayed: bool = False,
+    engine: Engine | None = None,
+    settings: Settings | None = None,
+    now_ns: int = 0,
 ) -> Harness:
     """A gateway that speaks MQTT only."""
     given = settings or Settings()
@@ -49,14 +53,21 @@ class Peer:
         return found
 
     def connect(
-        self, client_id: str, clean: bool = True, will: p.Will | None = None, keep_alive_s: int = 0, **properties: object
+        self,
+        client_id: str,
+        clean: bool = True,
+        will: p.Will | None = None,
+        keep_alive_s: int = 0,
+        **properties: object,
     ) -> p.Connack:
         """CONNECT and its CONNACK; ``expiry_s``, ``receive_maximum``, ``packet_bytes_max`` for 5.0."""
-        names = {"expiry_s": p.SESSION_EXPIRY, "receive_maximum": p.RECEIVE_MAXIMUM, "packet_bytes_max": p.MAXIMUM_PACKET}
+        names = {
+            "expiry_s": p.SESSION_EXPIRY,
+            "receive_maximum": p.RECEIVE_MAXIMUM,
+            "packet_bytes_max": p.MAXIMUM_PACKET,
+        }
         listed = encode_properties([(names[name], value) for name, value in properties.items()])
-        answers = self.send(
-            p.Connect(self.level, clean, keep_alive_s, client_id.encode(), will, None, None, listed)
-        )
+        answers = self.send(p.Connect(self.level, clean, keep_alive_s, client_id.encode(), will, None, None, listed))
         assert isinstance(answers[0], p.Connack), answers
         self._unread[:0] = b"".join(encode(one, self.level) for one in answers[1:])
         return answers[0]

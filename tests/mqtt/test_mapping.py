@@ -13,8 +13,12 @@ from substrate.api import REPLY, ErrorCode
 
 FEW = settings(max_examples=200, deadline=None)
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=8).map(str.encode)
-levels = st.text(st.sampled_from("ab%/2BF35+#é$*> ."), max_size=5).map(lambda text: text.replace("/", "")).map(str.encode)
-topics = st.lists(levels.map(lambda level: level.replace(b"+", b"").replace(b"#", b"")), min_size=1, max_size=4).map(b"/".join)
+levels = (
+    st.text(st.sampled_from("ab%/2BF35+#é$*> ."), max_size=5).map(lambda text: text.replace("/", "")).map(str.encode)
+)
+topics = st.lists(levels.map(lambda level: level.replace(b"+", b"").replace(b"#", b"")), min_size=1, max_size=4).map(
+    b"/".join
+)
 
 
 @given(topics.filter(bool))
@@ -51,9 +55,16 @@ def matches(pattern: bytes, topic: bytes) -> bool:
 def test_filters_match_as_section_4_7_says() -> None:
     assert matches(b"sport/tennis/player1/#", b"sport/tennis/player1")
     assert matches(b"sport/tennis/player1/#", b"sport/tennis/player1/score/wimbledon")
-    assert matches(b"sport/#", b"sport") and matches(b"#", b"a/b") and matches(b"+/+", b"/finance") and matches(b"/+", b"/finance")
+    assert (
+        matches(b"sport/#", b"sport")
+        and matches(b"#", b"a/b")
+        and matches(b"+/+", b"/finance")
+        and matches(b"/+", b"/finance")
+    )
     assert matches(b"sport/+", b"sport/") and matches(b"+", b"a")
-    assert not matches(b"sport/+", b"sport") and not matches(b"+", b"/finance") and not matches(b"sport/+", b"sport/a/b")
+    assert (
+        not matches(b"sport/+", b"sport") and not matches(b"+", b"/finance") and not matches(b"sport/+", b"sport/a/b")
+    )
     assert not matches(b"#", b"$SYS/x") and not matches(b"+/monitor/Clients", b"$SYS/monitor/Clients")
     assert matches(b"$SYS/#", b"$SYS/x") and matches(b"$SYS/monitor/+", b"$SYS/monitor/Clients")
     assert not matches(b"#", b"_thalweg/mqtt") and not matches(b"+/mqtt", b"_thalweg/mqtt")

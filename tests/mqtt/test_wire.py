@@ -14,7 +14,9 @@ from protocols.mqtt.wire import Malformed, decode, encode
 FEW = settings(max_examples=150, deadline=None)
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12).map(str.encode)
-topics = st.text(st.characters(exclude_characters="\0+#", exclude_categories=("Cs",)), min_size=1, max_size=12).map(str.encode)
+topics = st.text(st.characters(exclude_characters="\0+#", exclude_categories=("Cs",)), min_size=1, max_size=12).map(
+    str.encode
+)
 ids = st.integers(1, 65535)
 levels = st.sampled_from([3, 4, 5])
 pairs = st.lists(st.tuples(texts, texts).map(lambda pair: (p.USER_PROPERTY, pair)), max_size=3)
@@ -104,10 +106,13 @@ def of_level(level: int) -> st.SearchStrategy:
         st.just(p.Ping(p.PINGRESP)),
     ]  # fmt: skip
     if five:
-        client.append(st.builds(p.Auth, st.just(0x18), some(one(p.AUTH_METHOD, texts), one(p.AUTH_DATA, st.binary(max_size=5)))))
+        client.append(
+            st.builds(p.Auth, st.just(0x18), some(one(p.AUTH_METHOD, texts), one(p.AUTH_DATA, st.binary(max_size=5))))
+        )
         server.append(st.builds(p.Disconnect, st.just(0x8E), reasons))
     return st.one_of(
-        st.tuples(st.just(level), st.just(True), st.one_of(client)), st.tuples(st.just(level), st.just(False), st.one_of(server))
+        st.tuples(st.just(level), st.just(True), st.one_of(client)),
+        st.tuples(st.just(level), st.just(False), st.one_of(server)),
     )
 
 
@@ -167,10 +172,16 @@ def test_the_oracle_mqtt5_reads_what_we_write(case: tuple) -> None:
     theirs, size = mqtt5.read(memoryview(data))
     assert size == len(data)
     if isinstance(packet, p.Publish):
-        assert (theirs.topic.encode(), bytes(theirs.payload), int(theirs.qos)) == (packet.topic, packet.payload, packet.qos)
+        assert (theirs.topic.encode(), bytes(theirs.payload), int(theirs.qos)) == (
+            packet.topic,
+            packet.payload,
+            packet.qos,
+        )
         named = dict(wire.properties_of(packet.properties))
         assert theirs.message_expiry_interval == named.get(p.MESSAGE_EXPIRY)
-        pairs_read = [value for identifier, value in wire.properties_of(packet.properties) if identifier == p.USER_PROPERTY]
+        pairs_read = [
+            value for identifier, value in wire.properties_of(packet.properties) if identifier == p.USER_PROPERTY
+        ]
         assert [(a.encode(), b.encode()) for a, b in theirs.user_properties] == pairs_read
     from_client = case[1]
     if isinstance(packet, p.Connect) and packet.will is not None:
