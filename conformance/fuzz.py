@@ -12,12 +12,14 @@ bounded by what went in; what a message costs grows with its size, not with the 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import random
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.fuzz_grammars import GRAMMARS, Grammar, Swell
@@ -35,6 +37,8 @@ SWELL_RATIO_MAX = 9.0
 SWELL_S_MIN = 0.02
 """Cheaper than this is not judged: noise."""
 SHORTEN_S_MAX = 10.0
+ENDLESS_S = 1
+"""CPU seconds of one call after which it is broken off."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,26 @@ class Step:
 
     def __str__(self) -> str:
         return f"{self.kind} {self.client} {self.data!r} {self.milliseconds or ''}".strip()
+
+
+class Endless(Exception):
+    """A call was broken off."""
+
+
+@contextlib.contextmanager
+def broken_off_after(seconds: float) -> Iterator[None]:
+    """Raise Endless in whatever still runs after so many seconds of CPU (main thread only: it is a signal)."""
+
+    def break_off(number: int, frame: object) -> None:
+        raise Endless(f"still running after {seconds} s of CPU")
+
+    before = signal.signal(signal.SIGVTALRM, break_off)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
 
 
 @dataclass(frozen=True)
@@ -136,9 +160,11 @@ def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) ->
     for done, step in enumerate(steps, 1):
         began = time.thread_time()
         try:
-            run_step(harness, protocol, clients, step)
-        except Exception:  # noqa: BLE001 - finding what else may come out is what this is for
-            return Failure(protocol, "an exception left the session", steps[:done], traceback.format_exc(limit=-8))
+            with broken_off_after(ENDLESS_S):
+                run_step(harness, protocol, clients, step)
+        except Exception:
+            trace = traceback.format_exc(limit=-8)
+            return Failure(protocol, f"{trace.splitlines()[-1][:100]} left the session", steps[:done], trace)
         took = time.thread_time() - began
         if took > CALL_S_MAX and step.kind == "send":
             return Failure(protocol, f"a call took {took * 1000:.0f} ms, limit {CALL_S_MAX * 1000:.0f}", steps[:done])
@@ -147,12 +173,14 @@ def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) ->
             if size > OUTPUT_BYTES_MAX:
                 return Failure(protocol, f"{size} bytes came out of one step, limit {OUTPUT_BYTES_MAX}", steps[:done])
     try:
-        harness.advance(10_000)
-        for client in clients.values():
-            client.close()
-        harness.stop()
-    except Exception:  # noqa: BLE001 - as above
-        return Failure(protocol, "an exception at the end", steps, traceback.format_exc(limit=-8))
+        with broken_off_after(ENDLESS_S):
+            harness.advance(10_000)
+            for client in clients.values():
+                client.close()
+            harness.stop()
+    except Exception:
+        trace = traceback.format_exc(limit=-8)
+        return Failure(protocol, f"{trace.splitlines()[-1][:100]} at the end", steps, trace)
     return None
 
 

@@ -259,7 +259,7 @@ class RespWriter(Writer):
     async def add(self, client: redis.Redis) -> None:
         id = self.begin()
         try:
-            told = await client.xadd(TOPIC, {"value": id})
+            told = await client.xadd(TOPIC, {"data": id})
             self.end(id, int(told.partition(b"-")[0]) - 1)
         finally:
             self.give_up(id)

@@ -25,7 +25,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 ANSWER_S_MAX = 30.0
 """Deadline of anything asked of a gateway; not a goal."""
-STREAM_FIELD = b"value"
+STREAM_FIELD = b"data"
 """The field of a Redis stream entry that holds the payload; the others are its headers."""
 numbers = itertools.count(1)
 
