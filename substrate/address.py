@@ -137,7 +137,7 @@ class Escape:
 NATS = Escape(
     b".",
     b"/",
-    {b".": b"//", b" ": b"/s", b"\t": b"/t", b"\r": b"/r", b"\n": b"/n", b"\0": b"/0", b"/": b"/|"},
+    {b".": b"//", b" ": b"/s", b"\t": b"/t", b"\r": b"/r", b"\n": b"/n", b"\f": b"/f", b"\0": b"/0", b"/": b"/|"},
     {b"": b"/", b"*": b"/*", b">": b"/>"},
 )
 """``/`` for an empty token and ``//`` for a dot, as nats-server maps MQTT topics (server/mqtt.go, behaviour); the rest is
