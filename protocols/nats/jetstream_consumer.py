@@ -215,7 +215,11 @@ class Consumer:
 
     @staticmethod
     def restore(state: list[Any]) -> Consumer:
-        return Consumer(*state[:13], pending={row[0]: Owed(*row[1:]) for row in state[13]})
+        found = Consumer(*state[:7])
+        (found.delivered_consumer, found.delivered_stream, found.floor_consumer, found.floor_stream) = state[7:11]
+        found.delivered_ns, found.acked_ns = state[11:13]
+        found.pending = {row[0]: Owed(*row[1:]) for row in state[13]}
+        return found
 
     # what is next
 

@@ -190,7 +190,7 @@ class Frame:
         """The rest of a control line whose operation ends at ``at``."""
         stop: cython.Py_ssize_t
         byte: cython.int = 0
-        bare: cython.bint = kind == PING or kind == PONG or kind == OK
+        bare: cython.bint = kind in (PING, PONG, OK)
         if at >= end:
             return MORE
         if not bare and view[at] != 32 and view[at] != 9:
