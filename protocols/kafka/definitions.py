@@ -524,13 +524,16 @@ OffsetDelete 47 0-0
       partitions []
         partition_index int32
         error_code int16
-DescribeCluster 60 0-0 flexible 0
+DescribeCluster 60 0-2 flexible 0
   request
     include_cluster_authorized_operations bool
+    endpoint_type int8 1+ =1
+    include_fenced_brokers bool 2+
   response
     throttle_time_ms int32
     error_code int16
     error_message string? =null
+    endpoint_type int8 1+ =1
     cluster_id string
     controller_id int32 =-1
     brokers []
@@ -538,5 +541,6 @@ DescribeCluster 60 0-0 flexible 0
       host string
       port int32
       rack string? =null
+      is_fenced bool 2+
     cluster_authorized_operations int32 =-2147483648
 """

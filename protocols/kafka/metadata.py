@@ -1,4 +1,4 @@
-"""ApiVersions 0-4, Metadata 0-12, DescribeCluster 0, SaslHandshake 0-1: what a client asks before it works.
+"""ApiVersions 0-4, Metadata 0-12, DescribeCluster 0-2, SaslHandshake 0-1: what a client asks before it works.
 
 * ApiVersions tells what ``session.HANDLERS`` answers, nothing else. A version above ours gets a version 0 body with
   UNSUPPORTED_VERSION and the list (KIP-511); a client software name or version that is none gets INVALID_REQUEST. No
@@ -32,6 +32,7 @@ TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11
 CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
 GROUP_OPERATIONS = sum(1 << operation for operation in (3, 6, 8))
 NO_ID = bytes(16)
+BROKERS = 1
 
 
 def api_versions(exchange: Exchange, frame: memoryview, header: Header, advertised: list[tuple[int, int, int]]) -> None:
@@ -201,6 +202,10 @@ def _broker(exchange: Exchange, id_field: str, path: tuple[str, ...]) -> Any:
 
 def describe_cluster(exchange: Exchange, message: Any) -> None:
     wants = message.include_cluster_authorized_operations
+    if message.endpoint_type != BROKERS:
+        text = f"this is a broker's endpoint, not of type {message.endpoint_type}"
+        exchange.reply(exchange.make(error_code=Code.MISMATCHED_ENDPOINT_TYPE, error_message=text))
+        return
     exchange.reply(
         exchange.make(
             cluster_id=exchange.settings.cluster_id,
