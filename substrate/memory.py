@@ -75,9 +75,9 @@ class MemoryStream:
     def headers(self, start: int) -> Iterator[bytes]:
         if not self.start <= start <= self.end:
             raise EngineError(ErrorCode.OUT_OF_RANGE, f"{start}, the stream has {self.start} to {self.end}")
-        if start < self.end:
-            for batch in self._batches[bisect_right(self._bases, start) - 1 :]:
-                yield batch[:HEADER_BYTES]
+        if start == self.end:
+            return iter(())
+        return iter([batch[:HEADER_BYTES] for batch in self._batches[bisect_right(self._bases, start) - 1 :]])
 
     def segments(self) -> list[Segment]:
         ends = [segment.base for segment in self._segments[1:]] + [self.end]

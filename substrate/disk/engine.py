@@ -375,20 +375,23 @@ class DiskEngine:
             raise EngineError(ErrorCode.UNAVAILABLE, self._broken)
         if frame.number != self._commit + 1:
             raise EngineError(ErrorCode.INVALID, f"commit {frame.number} after {self._commit}")
-        heads = self._checked(frame.parts)
+        heads, inline = self._checked(frame.parts)
         try:
-            self._append(frame, heads)
+            self._append(frame, heads, inline)
         except OSError as error:
             self._fail_with(error)
 
-    def _checked(self, parts: Sequence[Part]) -> list[list[tuple[int, ...]]]:
-        """Every batch's place, unpacked once; nothing is changed before all of them fit.
+    def _checked(self, parts: Sequence[Part]) -> tuple[list[list[tuple[int, ...]]], int]:
+        """Every batch's place, unpacked once, and the bytes of those that the journal takes; nothing is changed before
+        all of them fit.
 
         Raises:
             EngineError: NO_STREAM, INVALID, TOO_LARGE.
         """
         unpack = PLACE.unpack_from
         found = []
+        inline = 0
+        reference_from = self.options.reference_bytes
         seen: dict[int, int] = {}
         for part in parts:
             stream = self._streams.get(part.stream)
@@ -410,6 +413,8 @@ class DiskEngine:
                     )
                 base += head[5] + 1
                 heads.append(head)
+                if size < reference_from:
+                    inline += size
             if base != part.end:
                 raise EngineError(
                     ErrorCode.INVALID, f"stream {part.stream}: batches end at {base}, their part at {part.end}"
@@ -417,23 +422,18 @@ class DiskEngine:
             if len(parts) > 1:
                 seen[part.stream] = base
             found.append(heads)
-        return found
+        return found, inline
 
-    def _append(self, frame: Frame, heads: list[list[tuple[int, ...]]]) -> None:
+    def _append(self, frame: Frame, heads: list[list[tuple[int, ...]]], inline: int) -> None:
         journal = self._journal
         assert journal is not None
         parts = frame.parts
         reference_from = self.options.reference_bytes
-        inline = 0
-        batches = 0
-        for part in parts:
-            batches += len(part.batches)
-            inline += part.bytes if part.bytes < reference_from else 0
         if inline > self._inline_max:
-            reference_from = 0
-        room = FRAME_HEADER_BYTES + batches * ENTRY_BYTES + sum(part.bytes for part in parts if reference_from)
+            reference_from = inline = 0
+        room = FRAME_HEADER_BYTES + sum(map(len, heads)) * ENTRY_BYTES + inline
         if not journal.fits(room):
-            self._make_room(self._frame_bytes(parts, reference_from))
+            self._make_room(room)
         entries: list[bytes] = []
         data: list[Batch] = []
         sync = False
@@ -467,14 +467,6 @@ class DiskEngine:
             self._start_checkpoint()
         if not self._pending:
             self._report_to(number, frame.number)
-
-    def _frame_bytes(self, parts: Sequence[Part], reference_from: int) -> int:
-        """How large the frame gets at most."""
-        size = FRAME_HEADER_BYTES
-        for part in parts:
-            for batch in part.batches:
-                size += ENTRY_BYTES + (len(batch) if len(batch) < reference_from else 0)
-        return size
 
     def _append_part(
         self,
