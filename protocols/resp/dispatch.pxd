@@ -17,16 +17,27 @@ cdef class Dispatcher:
     cdef const unsigned char[::1] _data
     cdef long long[::1] _numbers
     cdef long long _commit
+    cdef long long _reply_commit
+    cdef long long _now_ms
     cdef bint _plain
-    cpdef object execute(self, Run run, long long token, object client)
-    cdef int _hot(self, Run run, Database db, Py_ssize_t at, long long now_ms) except? -1
-    cdef int _set(self, Database db, Py_ssize_t at, Py_ssize_t start, long long now_ms) except? -1
+    cdef bint _prepared
+    cdef bint _woken
+    cdef public bint always
+    cdef object _account
+    cdef list _default
+    cdef dict _clients
+    cpdef object execute(self, object request, long long token, object session)
+    cdef long long _now(self) except? -1
+    cdef bytes _taken(self)
+    cdef int _finish(self) except? -1
+    cdef int _hot(self, Run run, Database db, Py_ssize_t at) except? -1
+    cdef int _set(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _add(self, Database db, Py_ssize_t at, Py_ssize_t start, long long change) except? -1
     cdef int _push(self, Database db, Py_ssize_t at, Py_ssize_t start, bint left) except? -1
     cdef int _pop(self, Database db, Py_ssize_t at, Py_ssize_t start, bint left) except? -1
     cdef int _sadd(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -2
     cdef int _hset(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
-    cdef int _mget(self, Database db, Py_ssize_t at, Py_ssize_t start, long long now_ms) except? -1
+    cdef int _mget(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _lrange(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _put(self, bytes data) except? -1
     cdef int _put_bulk(self, bytes data) except? -1

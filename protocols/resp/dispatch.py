@@ -28,6 +28,7 @@ else:
 
 from protocols.resp.call import Block, Later
 from protocols.resp.transactions import forget, may_happen
+from substrate.api import DEFAULT_ACCOUNT
 
 FIRST_BYTES = 16 * 1024
 KEEP_BYTES = 256 * 1024
@@ -116,7 +117,15 @@ class Dispatcher:
         self._data = b""
         self._numbers = self._spans
         self._commit = 0
+        self._reply_commit = 0
+        self._now_ms = 0
         self._plain = True
+        self._prepared = False
+        self._woken = False
+        self.always = False
+        self._account = DEFAULT_ACCOUNT
+        self._default = keyspace.databases(DEFAULT_ACCOUNT)
+        self._clients = keyspace.clients
         self.reset_statistics()
 
     def reset_statistics(self) -> None:
@@ -125,101 +134,150 @@ class Dispatcher:
         self.misses = 0
 
     @cython.ccall
-    def execute(self, run: Run, token: cython.longlong, client: object) -> object:
-        """Run the requests one after another. ``Called``: bytes, or (bytes, number of the database that SELECT left);
-        None where it is answered later."""
-        call = self.keyspace.call
-        databases: list = self.keyspace.databases(run.account)
+    def execute(self, request: object, token: cython.longlong, session: object) -> object:
+        """Run the requests of a ``Run``, one after another. ``Called``: bytes, or (bytes, number of the database that SELECT
+        left); None where it is answered later. Stands for the executor's ``execute``."""
+        run: Run = request
+        client = self._clients.get(session)
+        if client is None:
+            client = self.keyspace.meet(session, run)
+        databases: list = self._default if run.account is self._account else self.keyspace.databases(run.account)
         db: Database = databases[run.db]
-        now_ms: cython.longlong = self.world.now_ns // 1_000_000
         at: cython.Py_ssize_t = 0
         self._data = run._view if cython.compiled else run.buffer
         self._numbers = run._numbers if cython.compiled else run.numbers
         self._fill = 0
         self._span_count = 0
         self._commit = 0
+        self._reply_commit = 0
+        self._now_ms = 0
         self._parts = None
+        self._prepared = False
+        self._plain = not db.watched and not db.blocked
+        if run.transaction and not self._may_happen(run, databases, db, client):
+            self._put(b"_\r\n" if run.protocol == 3 else b"*-1\r\n")
+        else:
+            self.commands += run.count
+            while at < run.fill:
+                if not self._hot(run, db, at):
+                    if not self._prepared:
+                        self._prepare(run, databases, db, client)
+                    db = self._slow(run, db, at, token, client)
+                    if db is None:
+                        return None
+                at += 4 + 2 * self._numbers[at + 1]
+        if self._span_count:
+            self._flush_effects(run, db)
+        if self._woken:
+            self._woken = False
+            self.keyspace.waiting.serve()
+        commit: cython.longlong = self._reply_commit
+        if self.always:
+            commit = max(commit, self.keyspace.barrier(self._commit))
+        if self._parts is None and db.number == run.db:
+            data = self._taken()
+            self._finish()
+            return Called(data, commit)
+        return self._answer(token, commit, db.number if db.number != run.db else None)
+
+    def _prepare(self, run: Run, databases: list, db: Database, client: object) -> None:
+        """What handlers see."""
+        call = self.keyspace.call
         call.databases = databases
         call.db = db
         call.account = run.account
         call.client = client
-        call.now_ms = now_ms
+        call.now_ms = self._now()
         call.protocol = run.protocol
         call.in_transaction = run.transaction
-        call.commit = 0
         client.db = run.db
         client.protocol = run.protocol
-        self._plain = not db.watched and not db.blocked
-        happens: cython.bint = True
-        if run.transaction:
-            happens = may_happen(call, client)
-            forget(client)
-            self._plain = not db.watched and not db.blocked
-            if happens:
-                self._put(b"*%d\r\n" % run.count)
-            else:
-                self._put(b"_\r\n" if run.protocol == 3 else b"*-1\r\n")
-        if happens:
-            self.commands += run.count
-            while at < run.fill:
-                if not self._hot(run, db, at, now_ms):
-                    words = run.arguments(at)
-                    client.last = words[0]
-                    reply = self.keyspace.perform(call, words)
-                    if call.before or call.dirty:
-                        self._record(run, call, db, at)
-                    if type(reply) is bytes:
-                        self._put(reply)
-                    elif isinstance(reply, Block):
-                        if run.blocks and not run.transaction:
-                            self._flush_effects(run, db)
-                            self.keyspace.waiting.park(token, client, call, reply)
-                            self._finish(run)
-                            return None
-                        self._put(reply.reply)
-                    elif reply.reply is not None:
-                        self._put(reply.reply)
-                        call.commit = max(call.commit, reply.commit)
-                    else:
-                        self._hole(reply)
-                    if call.db is not db:
-                        self._flush_effects(run, db)
-                        db = call.db
-                    self._plain = not db.watched and not db.blocked
-                at += 4 + 2 * self._numbers[at + 1]
-        self._flush_effects(run, db)
-        if db.expiring:
-            self.keyspace.plan_expiry()
-        self.keyspace.waiting.serve()
-        commit: cython.longlong = call.commit
-        if self.keyspace.always:
-            commit = max(commit, self.keyspace.barrier(self._commit))
-        moved = db.number if db.number != run.db else None
-        return self._answer(run, token, commit, moved)
+        self._prepared = True
 
-    def _answer(self, run: Run, token: int, commit: int, moved: object) -> object:
-        data = bytes(memoryview(self._out)[: self._fill])
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _now(self) -> cython.longlong:
+        """The turn's clock in ms; asked for only where something expires."""
+        if self._now_ms == 0:
+            self._now_ms = self.world.now_ns // 1_000_000
+        return self._now_ms
+
+    def _may_happen(self, run: Run, databases: list, db: Database, client: object) -> bool:
+        """Judge a transaction; where it may happen, begin its reply."""
+        self._prepare(run, databases, db, client)
+        happens = may_happen(self.keyspace.call, client)
+        forget(client)
+        self._plain = not db.watched and not db.blocked
+        if happens:
+            self._put(b"*%d\r\n" % run.count)
+        return happens
+
+    def _slow(self, run: Run, db: Database, at: cython.Py_ssize_t, token: int, client: object) -> object:
+        """One command by its handler. The database that the next one uses; None: it is parked."""
+        keyspace = self.keyspace
+        call = keyspace.call
+        words = run.arguments(at)
+        client.last = words[0]
+        reply = keyspace.perform(call, words)
+        if call.before or call.dirty:
+            self._record(run, call, db, at)
+        if type(reply) is bytes:
+            self._put(reply)
+        elif isinstance(reply, Block):
+            if run.blocks and not run.transaction:
+                self._flush_effects(run, db)
+                keyspace.waiting.park(token, client, call, reply)
+                self._finish()
+                return None
+            self._put(reply.reply)
+        elif reply.reply is not None:
+            self._put(reply.reply)
+            self._reply_commit = max(self._reply_commit, reply.commit)
+        else:
+            self._hole(reply)
+        if call.db is not db:
+            self._flush_effects(run, db)
+            db = call.db
+        elif db.expiring:
+            keyspace.plan_expiry()
+        self._plain = not db.watched and not db.blocked
+        self._woken = True
+        return db
+
+    @cython.cfunc
+    def _taken(self) -> bytes:
+        """The replies so far."""
+        if not cython.compiled:
+            return bytes(memoryview(self._out)[: self._fill])
+        return PyBytes_FromStringAndSize(
+            cython.cast(cython.p_char, cython.cast(cython.p_void, cython.address(self._out_view[0]))), self._fill
+        )
+
+    def _answer(self, token: int, commit: int, moved: object) -> object:
+        data = self._taken()
         parts = self._parts
-        self._finish(run)
+        self._finish()
         if parts is None:
-            return Called(data if moved is None else (data, moved), commit)
+            return Called((data, moved), commit)
         parts.append(data)
         whole = Whole(self, token, parts, commit, moved)
         answer = whole.answer()
         return None if answer is None else Called(answer, whole.commit)
 
-    def _finish(self, run: Run) -> None:
-        self._data = b""
-        self._numbers = self._spans
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _finish(self) -> cython.int:
+        self._data = None
         self._parts = None
         if len(self._out) > KEEP_BYTES:
             self._out = bytearray(FIRST_BYTES)
             self._out_view = self._out
+        return 0
 
     def _hole(self, later: object) -> None:
         if self._parts is None:
             self._parts = []
-        self._parts.append(bytes(memoryview(self._out)[: self._fill]))
+        self._parts.append(self._taken())
         self._parts.append(later)
         self._fill = 0
 
@@ -349,7 +407,7 @@ class Dispatcher:
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _hot(self, run: Run, db: Database, at: cython.Py_ssize_t, now_ms: cython.longlong) -> cython.int:
+    def _hot(self, run: Run, db: Database, at: cython.Py_ssize_t) -> cython.int:
         """1: done. 0: the handler has to."""
         packed: cython.longlong = self._numbers[at]
         argc: cython.Py_ssize_t = self._numbers[at + 1]
@@ -362,7 +420,7 @@ class Dispatcher:
                 return 0
             key = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
             entry = db.entries.get(key)
-            if entry is None or (entry.expire_ms and entry.expire_ms <= now_ms):
+            if entry is None or (entry.expire_ms and entry.expire_ms <= self._now()):
                 self.misses += 1
                 self._put(b"_\r\n" if run.protocol == 3 else b"$-1\r\n")
                 return 1
@@ -380,12 +438,12 @@ class Dispatcher:
             self._put(b"+PONG\r\n")
             return 1
         if packed == P_MGET:
-            return self._mget(db, at, start, now_ms) if run.protocol == 2 else 0
+            return self._mget(db, at, start) if run.protocol == 2 else 0
         if packed == P_EXISTS:
             if argc != 2:
                 return 0
             entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
-            done = entry is not None and (entry.expire_ms == 0 or entry.expire_ms > now_ms)
+            done = entry is not None and (entry.expire_ms == 0 or entry.expire_ms > self._now())
             self._put(b":1\r\n" if done else b":0\r\n")
             return 1
         if packed == P_LRANGE:
@@ -405,7 +463,7 @@ class Dispatcher:
             return 0
         if packed == P_SET:
             if argc == 3:
-                done = self._set(db, at, start, now_ms)
+                done = self._set(db, at, start)
         elif packed == P_INCR:
             if argc == 2:
                 done = self._add(db, at, start, 1)
@@ -437,7 +495,7 @@ class Dispatcher:
                 if entry is None:
                     self._put(b":0\r\n")
                     return 1
-                if entry.expire_ms and entry.expire_ms <= now_ms:
+                if entry.expire_ms and entry.expire_ms <= self._now():
                     return 0
                 db.remove(key)
                 self._put(b":1\r\n")
@@ -448,7 +506,7 @@ class Dispatcher:
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _set(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, now_ms: cython.longlong) -> cython.int:
+    def _set(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
         key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
         # The value as it goes out begins where its length line begins: behind the key and its CR LF.
         head: cython.Py_ssize_t = start + self._numbers[at + 6] + self._numbers[at + 7] + 2
@@ -459,7 +517,7 @@ class Dispatcher:
             db.put(key, STRING, value)
         else:
             if entry.expire_ms:
-                if entry.expire_ms <= now_ms:
+                if entry.expire_ms <= self._now():
                     return 0
                 db.set_expire(entry, 0)
             entry.kind = STRING
@@ -562,9 +620,7 @@ class Dispatcher:
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _mget(
-        self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, now_ms: cython.longlong
-    ) -> cython.int:
+    def _mget(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
         argc: cython.Py_ssize_t = self._numbers[at + 1]
         entry: Entry
         slot: cython.Py_ssize_t
@@ -573,7 +629,7 @@ class Dispatcher:
         self._put_number(42, argc - 1)
         for slot in range(at + 6, at + 4 + 2 * argc, 2):
             entry = db.entries.get(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
-            if entry is None or entry.kind > NUMBER or (entry.expire_ms and entry.expire_ms <= now_ms):
+            if entry is None or entry.kind > NUMBER or (entry.expire_ms and entry.expire_ms <= self._now()):
                 self._put(b"$-1\r\n")
             elif entry.kind == STRING:
                 self._put(entry.value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from protocols.resp.call import Call
 from protocols.resp.errors import OVERFLOW, SYNTAX, CommandError, wrong_arity
 from protocols.resp.keys import cursor_of, scan_options, walk
-from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, add_long_doubles, find_integer, integer_of
+from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, add_long_doubles, find_integer, integer_of, long_double_of
 from protocols.resp.state import HASH
 from protocols.resp.table import ONE_KEY, Family
 from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, bulks, integer, map_of, null
@@ -115,6 +115,7 @@ def hincrby(call: Call, words: list[bytes]) -> bytes:
 
 
 def hincrbyfloat(call: Call, words: list[bytes]) -> bytes:
+    long_double_of(words[3])
     fields = call.find_hash(words[1])
     old = fields.get(words[2]) if fields else None
     text = add_long_doubles(old, words[3], "ERR hash value is not a float", "ERR increment would produce NaN or Infinity")

@@ -60,11 +60,13 @@ class Keyspace:
         self.always = settings.appendfsync == "always"
         self.last_commit = 0
         self.call = Call(self)
+        self._labels: dict[bytes, Database] = {}
         self.dispatcher = Dispatcher(self)
+        self.dispatcher.always = self.always
+        self.execute: Callable[[object, int, object], Called | None] = self.dispatcher.execute
         self.waiting = Waiting(self)
         self._expected: dict[int, Callable[[object], None]] = {}
         self._next_token = 1
-        self._labels: dict[bytes, Database] = {}
 
     # the executor's side
 
@@ -88,13 +90,6 @@ class Keyspace:
         finally:
             call.replaying = False
             call.before.clear()
-
-    def execute(self, request: object, token: int, session: object) -> Called | None:
-        assert isinstance(request, Run)
-        client = self.clients.get(session)
-        if client is None:
-            client = self.meet(session, request)
-        return self.dispatcher.execute(request, token, client)
 
     def meet(self, session: object, run: Run) -> Client:
         self.clients_total += 1
@@ -134,8 +129,9 @@ class Keyspace:
         return dump([db for account in sorted(self.spaces) for db in self.spaces[account]])
 
     def load(self, data: bytes) -> None:
-        self.spaces.clear()
-        self._labels.clear()
+        for databases in self.spaces.values():
+            for held in databases:
+                held.clear()
         db: Database | None = None
         for words in requests_of(data):
             if words[0] == b"_DB":
@@ -233,7 +229,7 @@ class Keyspace:
     def set_appendfsync(self, mode: str) -> None:
         """``always``, ``everysec`` or ``no``, from here on."""
         self.appendfsync = mode
-        self.always = mode == "always"
+        self.always = self.dispatcher.always = mode == "always"
         self.world.durability(DURABILITIES[mode])
 
     def random(self) -> int:

@@ -91,8 +91,10 @@ def lrange(call: Call, words: list[bytes]) -> bytes:
 
 def lindex(call: Call, words: list[bytes]) -> bytes:
     items = call.find_list(words[1])
+    if items is None:
+        return null(call.protocol)
     at = integer_of(words[2])
-    if items is None or not -len(items) <= at < len(items):
+    if not -len(items) <= at < len(items):
         return null(call.protocol)
     return bulk(items[at])
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.api import Called, Handle, Port, WireError
+from protocols.api import Handle, Port, WireError
 from protocols.outbox import Outbox
 from protocols.resp import wire
 from protocols.resp.catalogue import Catalogue
@@ -33,12 +33,13 @@ from protocols.resp.errors import (
     SYNTAX,
     WRONG_PASS,
 )
+from protocols.resp.lane import Lane
 from protocols.resp.mapping import address_of
 from protocols.resp.numbers import find_integer
 from protocols.resp.pubsub import Subscriber
 from protocols.resp.wire import Run, bulk, error, integer, null, push_of, request, split_inline
 from substrate.address import RESP
-from substrate.api import DEFAULT_ACCOUNT, Account, Answer
+from substrate.api import DEFAULT_ACCOUNT, Account
 from substrate.interest import Glob, Tokens
 
 CATALOGUE = Catalogue()
@@ -50,8 +51,6 @@ PACKED = frozenset(wire.pack(name) for name in SPECIAL if len(name) <= 8)
 LONG = frozenset(name for name in SPECIAL if len(name) > 8)
 BEFORE_AUTH = frozenset({b"HELLO", b"AUTH", b"QUIT", b"RESET"})
 WHILE_SUBSCRIBED = LISTENING | {b"PING", b"QUIT", b"RESET"}
-UNREAD_BYTES_MAX = 1024 * 1024
-"""Replies that may wait before nothing more is taken from a peer that does not read them."""
 SUBSCRIPTIONS_MAX = 100_000
 REPLIES_BYTES_MAX = 1024 * 1024 * 1024
 """What may ever wait for one connection that subscribes to nothing."""
@@ -68,103 +67,35 @@ class Settings:
     port: int = 6379
 
 
-class RespSession:
+class RespSession(Lane):
     """See ``protocols.api.Session``."""
 
     def __init__(self, port: Port, settings: Settings) -> None:
-        self.port = port
+        run = Run(PACKED, LONG, DEFAULT_ACCOUNT)
+        run.bulk_bytes_max = settings.bulk_bytes_max
+        super().__init__(port, Outbox(REPLIES_BYTES_MAX), run)
         self.settings = settings
-        self.outbox = Outbox(REPLIES_BYTES_MAX)
-        self.deadline_ns = 0
-        self.closing = False
-        self.wants_bytes = 0
-        self.protocol = 2
-        self.db = 0
         self.account: Account = DEFAULT_ACCOUNT
         self._open = False
         """Everybody is let in without AUTH."""
         self._known = False
-        self._waiting = False
+        self.waiting = False
         self._queue: list[bytes] | None = None
         self._queue_bytes = 0
         self._spoiled = False
-        self._silent = False
         self._skip = 0
+        self._once = False
         self._handles: dict[tuple[bool, bytes], Handle] = {}
-        self._run = Run(PACKED, LONG, self.account)
-        self._run.bulk_bytes_max = settings.bulk_bytes_max
-        self._token = 0
-        self._calling = 0
-        self._count = 0
-        self._pending: dict[int, tuple[int, int, bool]] = {}
 
     # the driver's side
 
-    @property
-    def blocked(self) -> bool:
-        """Nothing is taken while a blocking command waits or replies pile up; the driver asks after each flush."""
-        return self._waiting or self.outbox.size() > UNREAD_BYTES_MAX
-
     def opened(self, peer: tuple[str, int], now_ns: int) -> None:
-        self._run.peer = f"{peer[0]}:{peer[1]}".encode()
+        self.run.peer = f"{peer[0]}:{peer[1]}".encode()
         account = self.port.account_of("resp", None, None)
         self._open = account is not None
         if account is not None:
             self.account = account
         self._admit(self._open)
-
-    def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
-        run = self._run
-        position = start
-        try:
-            while not self.closing:
-                state = run.cut(data, position, end)
-                if run.count:
-                    self._send(run, False)
-                position = run.taken
-                if state == wire.COMPLETE:
-                    break
-                if state == wire.SPECIAL:
-                    self._handle(run.arguments(run.fill))
-                elif state == wire.INLINE:
-                    self._inline(bytes(memoryview(data)[run.line_start : run.line_end]))
-                elif state == wire.BROKEN:
-                    self._protocol_error(run.error)
-                if self._waiting or self.outbox.size() > UNREAD_BYTES_MAX:
-                    break
-            self.wants_bytes = run.wants
-        finally:
-            run.release()
-        return position
-
-    def answered(self, token: int, answer: Answer) -> None:
-        if token == self._calling:
-            self._calling = 0
-            self._fill(0, self._count, self._silent, answer)
-            return
-        pending = self._pending.pop(token, None)
-        if pending is None:
-            return
-        slot, count, silent = pending
-        self._waiting = False
-        self._fill(slot, count, silent, answer)
-
-    def _fill(self, slot: int, count: int, silent: bool, answer: Answer) -> None:
-        commit = shard = 0
-        if isinstance(answer, Called):
-            found = answer.answer
-            commit, shard = answer.commit, answer.shard
-            if type(found) is tuple:
-                found, self.db = found
-            data: bytes = b"" if silent else found  # type: ignore[assignment]
-        else:
-            data = b"" if silent else error(NOT_READY) * count
-        if slot:
-            self.outbox.fill(slot, data, commit, shard)
-        elif commit:
-            self.outbox.answer_at(data, shard, commit)
-        else:
-            self.outbox.answer(data)
 
     def tick(self, now_ns: int) -> None:
         """No deadlines: Redis lets idle connections be."""
@@ -180,75 +111,65 @@ class RespSession:
 
     # sending
 
-    def _send(self, run: Run, waits: bool) -> None:
-        """Let the keyspace execute a run."""
-        run.db = self.db
-        run.protocol = self.protocol
-        self._token += 1
-        token = self._token
-        self._calling = token
-        self._count = 1 if run.transaction else run.count
-        self.port.call("resp", run, token)
-        if self._calling == token:
-            self._calling = 0
-            self._pending[token] = (self.outbox.open(), self._count, self._silent)
-            self._waiting = self._waiting or waits
+    def refusal(self, count: int) -> bytes:
+        """The replies of requests whose call failed."""
+        return error(NOT_READY) * count
 
     def _send_bytes(self, data: bytes, transaction: bool = False, waits: bool = False) -> None:
         """A run over a buffer of its own."""
         run = Run(account=self.account)
         run.run_max = wire.ARGUMENTS_MAX
         run.bulk_bytes_max = self.settings.bulk_bytes_max
-        run.peer = self._run.peer
+        run.peer = self.run.peer
         run.transaction = transaction
         run.blocks = waits
         state = run.cut(data, 0, len(data))
         assert state == wire.COMPLETE and run.taken == len(data), f"what was cut before is whole: {state}"
-        self._send(run, waits)
+        self.send(run, waits)
 
     def _send_words(self, *words: bytes, waits: bool = False) -> None:
         self._send_bytes(request(*words), waits=waits)
 
     def _tell(self, *words: bytes) -> None:
         """Something the keyspace must know and answers nothing to."""
-        silent, self._silent = self._silent, True
+        silent, self.silent = self.silent, True
         self._send_bytes(request(*words))
-        self._silent = silent
+        self.silent = silent
 
     def _reply(self, data: bytes) -> None:
-        if not self._silent:
+        if not self.silent:
             self.outbox.answer(data)
 
     def _admit(self, known: bool) -> None:
         self._known = known
-        self._run.trusted = known
-        self._run.account = self.account
+        self.run.trusted = known
+        self.run.account = self.account
         self._settle()
 
     def _settle(self) -> None:
         """Whether ordinary commands may go in runs, or each has to be looked at."""
         restricted = self.protocol == 2 and bool(self._handles)
-        self._run.one_by_one = not self._known or self._queue is not None or restricted or self._skip > 0
+        self.run.one_by_one = not self._known or self._queue is not None or restricted or self._skip > 0
         self.outbox.bytes_max = self.settings.pending_bytes_max if self._handles else REPLIES_BYTES_MAX
 
     # requests that are looked at one by one
 
-    def _protocol_error(self, text: str) -> None:
+    def protocol_error(self, text: str) -> None:
         self.outbox.answer(error(f"ERR Protocol error: {text}"))
         self.closing = True
         raise WireError(text)
 
-    def _inline(self, line: bytes) -> None:
+    def inline(self, line: bytes) -> None:
         words = split_inline(line[:-1] if line.endswith(b"\r") else line)
         if words is None:
-            self._protocol_error("unbalanced quotes in request")
+            self.protocol_error("unbalanced quotes in request")
         elif words:
-            self._handle(words)
+            self.handle(words)
 
-    def _handle(self, words: list[bytes]) -> None:
+    def handle(self, words: list[bytes]) -> None:
         if self._skip:
             self._skip -= 1
-            self._silent = self._skip == 0
+            self.silent = self._skip == 0
         name = words[0].upper()
         if name == b"QUIT":
             self.outbox.answer(wire.OK)
@@ -273,11 +194,9 @@ class RespSession:
             self._ping(words)
         else:
             self._act(name, words)
-        if not self._skip and self._silent and self._once:
-            self._silent = self._once = False
+        if not self._skip and self.silent and self._once:
+            self.silent = self._once = False
             self._settle()
-
-    _once = False
 
     def _act(self, name: bytes, words: list[bytes]) -> None:
         if name in LISTENING:
@@ -316,12 +235,12 @@ class RespSession:
     def _reply_mode(self, words: list[bytes]) -> None:
         mode = words[2].upper()
         if mode == b"ON":
-            self._silent = False
+            self.silent = False
             self._reply(wire.OK)
         elif mode == b"OFF":
-            self._silent = True
+            self.silent = True
         elif mode == b"SKIP":
-            if not self._silent:
+            if not self.silent:
                 self._skip, self._once = 1, True
         else:
             self._reply(error(SYNTAX))
@@ -375,10 +294,10 @@ class RespSession:
 
     def _exec_empty(self) -> None:
         run = Run(account=self.account)
-        run.peer = self._run.peer
+        run.peer = self.run.peer
         run.transaction = True
         run.cut(b"", 0, 0)
-        self._send(run, False)
+        self.send(run, False)
 
     # HELLO, AUTH, RESET
 
@@ -458,7 +377,7 @@ class RespSession:
         self._tell(b"CLIENT", b"SETNAME", b"")
         self.protocol = 2
         self.db = 0
-        self._silent = False
+        self.silent = False
         if not self._open:
             self.account = DEFAULT_ACCOUNT
         self._admit(self._open)

@@ -58,8 +58,11 @@ def smembers(call: Call, words: list[bytes]) -> bytes:
 
 
 def smove(call: Call, words: list[bytes]) -> bytes:
-    source, target = call.find_set(words[1]), call.find_set(words[2])
-    if source is None or words[3] not in source:
+    source = call.find_set(words[1])
+    if source is None:
+        return ZERO
+    target = call.find_set(words[2])
+    if words[3] not in source:
         return ZERO
     if words[1] == words[2]:
         return ONE

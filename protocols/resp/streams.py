@@ -250,8 +250,8 @@ def xadd(call: Call, words: list[bytes]) -> bytes | Later:
     if len(words) - at < 3 or (len(words) - at) % 2 == 0:
         raise CommandError(wrong_arity("xadd"))
     word, fields = words[at], words[at + 1 :]
-    if word != b"*" and not word.endswith(b"-*"):
-        id_of(word)
+    if word != b"*" and not word.endswith(b"-*") and id_of(word) == LOWEST:
+        raise CommandError("ERR The ID specified in XADD must be greater than 0-0")
     entry = call.find(words[1])
     if entry is None and not make:
         return null(call.protocol)
@@ -300,9 +300,11 @@ def xrange(call: Call, words: list[bytes]) -> bytes | Later:
             raise CommandError(SYNTAX)
         count = max(integer_of(words[5]), 0)
     found = find_either(call, words[1])
+    if found is None:
+        return EMPTY
     if count == 0:
         return null_array(call.protocol)
-    if found is None or start is None or end is None or start > end:
+    if start is None or end is None or start > end:
         return EMPTY
     if isinstance(found, Shared):
         return found.range(call, start, end, count, reverse, entries_reply)
@@ -373,7 +375,7 @@ def xread(call: Call, words: list[bytes]) -> bytes | Later | Block:
         raise CommandError(SYNTAX)
     if not rest or len(rest) % 2:
         raise CommandError(
-            "ERR Unbalanced 'xread' list of streams: for each stream key an ID or '$' must be specified."
+            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
         )
     keys, ids = rest[: len(rest) // 2], rest[len(rest) // 2 :]
     after: list[Id] = []

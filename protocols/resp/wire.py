@@ -219,7 +219,7 @@ class Run:
     def release(self):
         """Give the borrowed buffer back: it may be resized again."""
         self.buffer = b""
-        self._view = b""
+        self._view = None
 
     def copied(self) -> Run:
         """The same requests and context over a buffer of their own (for whoever executes them later)."""
