@@ -12,6 +12,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import hypothesis
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -20,6 +21,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
 import build_kernels  # noqa: E402
 from conformance.process import GatewayProcess, NotReady, ServerProcess, free_port, peer_command  # noqa: E402
 from substrate.pure import install_if_asked  # noqa: E402
+
+hypothesis.settings.register_profile("thalweg", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("thalweg")
 
 GATEWAY = [sys.executable, "-m", "thalweg", "serve"]
 SLOW_FIXTURES = {"gateway", "start_gateway", "peer"}

@@ -33,6 +33,16 @@ ONCE = {
 OF_ONE_PROTOCOL = {
     "kafka_closed_total": "Connections closed by the session, with the reason in the log.",
     "kafka_idle_closed_total": "Connections closed because they were idle too long.",
+    "mqtt_connect_timeouts_total": "Connections closed because no CONNECT came in time.",
+    "mqtt_keep_alive_timeouts_total": "Connections closed because their keep alive passed one and a half times.",
+    "mqtt_logins_refused_total": "CONNECT packets answered with a refusal.",
+    "mqtt_malformed_packets_total": "Connections closed for a malformed packet.",
+    "mqtt_owed_records_gone_total": "Messages owed to a session that retention removed before they were delivered.",
+    "mqtt_publishes_refused_total": "PUBLISH packets that the substrate refused, answered with a reason code.",
+    "mqtt_queue_full_drops_total": "Messages dropped because a session's queue was full.",
+    "mqtt_records_trimmed_total": "Records of the shared message stream trimmed because no session is owed them.",
+    "mqtt_slow_consumer_drops_total": "QoS 0 messages dropped for a subscriber that does not read.",
+    "nats_max_deliveries_total": "JetStream messages not delivered again because max_deliver was reached.",
     "nats_protocol_violations_total": "Clients told -ERR for breaking the protocol.",
     "nats_stale_connections_total": "Clients that did not answer PING in time.",
 }

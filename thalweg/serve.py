@@ -45,7 +45,7 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_signal_handler(signal.SIGINT, interrupted, stop)
+    loop.add_signal_handler(signal.SIGINT, Interrupts(stop))
     gateway = Gateway(config)
     accepting = False
     ops = Ops(lambda: accepting and not stop.is_set() and gateway.ready(), gateway.metrics)
@@ -70,10 +70,18 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     return await end(gateway, ops, ready_file)
 
 
-def interrupted(stop: asyncio.Event) -> None:
-    if stop.is_set():
-        os._exit(130)  # whoever presses Ctrl-C twice does not want to wait for goodbyes
-    stop.set()
+class Interrupts:
+    """Ctrl-C asks to stop; whoever presses it twice does not want to wait for goodbyes."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self._stop = stop
+        self._asked = False
+
+    def __call__(self) -> None:
+        if self._asked:
+            os._exit(130)
+        self._asked = True
+        self._stop.set()
 
 
 async def end(gateway: Gateway, ops: Ops, ready_file: pathlib.Path | None) -> int:
