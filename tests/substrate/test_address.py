@@ -14,7 +14,7 @@ TOKEN = st.binary(max_size=8) | st.lists(st.sampled_from([bytes((byte,)) for byt
 )
 TOKENS = st.lists(TOKEN, min_size=1, max_size=5)
 ESCAPES = {"nats": NATS, "mqtt": MQTT, "resp": RESP}
-FORBIDDEN = {"nats": b". \t\r\n\0", "mqtt": b"/+#\0", "resp": b":"}
+FORBIDDEN = {"nats": b". \t\r\n\f\0", "mqtt": b"/+#\0", "resp": b":"}
 each_escape = pytest.mark.parametrize("name", ESCAPES)
 
 
