@@ -38,6 +38,7 @@ class Pull(NamedTuple):
 
 class Deliveries(NamedTuple):
     packets: tuple[Delivery, ...]
+    now_ms: int
 
 
 class TakenOver(NamedTuple):

@@ -475,17 +475,16 @@ class MqttSession:
     def _deliver(self, found: requests.Deliveries, answer: Called) -> None:
         if self.closing:
             return
-        out = [self._encode_delivery(one) for one in found.packets]
+        out = [self._encode_delivery(one, found.now_ms) for one in found.packets]
         self.outbox.answer_at(b"".join(out), answer.shard, answer.commit)
         self._pull()
 
-    def _encode_delivery(self, one: Delivery) -> bytes:
+    def _encode_delivery(self, one: Delivery, now_ms: int) -> bytes:
         message = one.message
         if message is None:
             return encode_ack(p.PUBREL, one.packet_id, 0, b"", self._level)
         properties = b""
         if self._level == 5:
-            now_ms = self._now_ns // 1_000_000
             properties = mapping.with_expiry(message.properties, message.expires_ms, now_ms) + one.identifiers
         return encode_publish(
             message.topic, message.payload or b"", one.qos, one.retain, one.dup, one.packet_id, properties, self._level

@@ -588,7 +588,7 @@ class Sessions:
                 commit = self.commit
         if out:
             token, session.pull = session.pull, 0
-            self.world.answer(token, requests.Deliveries(tuple(out)), commit)
+            self.world.answer(token, requests.Deliveries(tuple(out), now_ms), commit)
 
     def _send_again(self, session: Session, out: list[Delivery]) -> int:
         """What was sent to the connection before and not acknowledged, in its order; the bytes left for more."""
