@@ -62,7 +62,7 @@ class Wanted:
     protocol = "mqtt-sessions"
 
     def __init__(self, owner: Sessions, account: Account) -> None:
-        self.session = owner
+        self.session: object = owner
         self._owner = owner
         self._account = account
         self.count = 0

@@ -117,7 +117,9 @@ class Live:
                 to_port = True
             elif id(sink) not in seen:
                 seen.add(id(sink))
-                want = sink.live.want(route.address, bool(route.stream))
+                other = sink.live
+                assert isinstance(other, Live)
+                want = other.want(route.address, bool(route.stream))
                 qos, identifiers, _, matched = want.own if sink is self.sink else want.all
                 if matched and not (route.stream and qos):
                     targets.append(Target(sink, identifiers if sink.level == 5 else b""))

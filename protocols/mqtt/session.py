@@ -14,6 +14,7 @@ OASIS 3.1.1 and the IBM 3.1 texts. Deviations: see README.md.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from protocols.api import Called, Port
 from protocols.mqtt import errors, mapping, requests
@@ -57,6 +58,14 @@ class Settings:
     topic_alias_maximum: int = 10
     keep_alive_max_s: int = 0
     """A longer keep alive, or none, becomes this (told to 5.0 clients as Server Keep Alive); 0: the client decides."""
+
+
+class _Asked(NamedTuple):
+    """A SUBSCRIBE on its way to the executor: codes of all filters so far, and those that were asked for."""
+
+    packet_id: int
+    codes: list[int]
+    granted: list[tuple[bytes, int]]
 
 
 class MqttSession:
@@ -184,7 +193,8 @@ class MqttSession:
         found = decode(data, start, end, 4, limit)
         if found is None:
             return start
-        packet, position = found
+        packet: Connect = found[0]
+        position: int = found[1]
         self._connect(packet)
         if not self._connected and not self.closing:
             self.blocked = position < end
@@ -206,7 +216,9 @@ class MqttSession:
             found = decode(data, position, end, self._level, limit)
             if found is None:
                 if end - position >= 2:
-                    self.wants_bytes = frame_bytes(data, position, end, self._level, limit)
+                    size = frame_bytes(data, position, end, self._level, limit)
+                    if end - position >= size // 4:  # nobody gets a buffer for what he only announces
+                        self.wants_bytes = size
                 break
             packet, position = found
             self._packet(packet)
@@ -510,7 +522,7 @@ class MqttSession:
         live.sink.held = True
         if granted:
             asked = requests.Subscribe(tuple(granted), identifier)
-            self._call("subscribe", asked, slot, (packet.packet_id, codes, granted))
+            self._call("subscribe", asked, slot, _Asked(packet.packet_id, codes, granted))
         else:
             self.outbox.fill(slot, self._suback(packet.packet_id, codes))
 
@@ -534,7 +546,8 @@ class MqttSession:
         return encode(p.Suback(packet_id, tuple(codes)), self._level)
 
     def _confirm_subscribe(self, found: requests.SubscribeCodes, slot: int, context: object, answer: Called) -> None:
-        packet_id, codes, granted = context  # type: ignore[misc]
+        assert isinstance(context, _Asked)
+        packet_id, codes, granted = context
         given = iter(found.codes)
         told = [code or next(given) for code in codes]
         for (text, _), code in zip(granted, found.codes, strict=True):

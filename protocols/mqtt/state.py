@@ -262,7 +262,10 @@ class State:
         session.expiry_s = expiry_s
         session.left_ms = 0
         session.will_at_ms = 0
-        session.will = None if will is None else WillMessage(*will[:3], bool(will[3]), *will[4:])
+        session.will = None
+        if will is not None:
+            topic, payload, qos, retain, properties, expiry, delay = will
+            session.will = WillMessage(topic, payload, qos, bool(retain), properties, expiry, delay)
 
     def _of_session(self, session: Session, kind: int, change: Change) -> None:
         if kind == DONE:
