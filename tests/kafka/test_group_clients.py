@@ -37,9 +37,7 @@ def test_two_members_share_the_partitions_and_the_last_one_gets_them_all(gateway
 
 def test_cooperative_members_share_the_partitions(gateway: GatewayProcess) -> None:
     topic, group = create(gateway.kafka, fresh(), 4), fresh("g")
-    members = [
-        consumer(gateway.kafka, group, partition_assignment_strategy="cooperative-sticky") for _ in range(2)
-    ]
+    members = [consumer(gateway.kafka, group, partition_assignment_strategy="cooperative-sticky") for _ in range(2)]
     for member in members:
         member.subscribe([topic])
     owned = settle(members, 4)

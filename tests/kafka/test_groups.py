@@ -306,7 +306,9 @@ def test_offsets_and_their_metadata_come_back(gateway: Harness) -> None:
     assert member.commit(6, "x" * 4097) == Code.OFFSET_METADATA_TOO_LARGE
     assert member.commit(6, None, topic="nobody") == Code.UNKNOWN_TOPIC_OR_PARTITION
     assert member.commit(7, None) == 0 and member.committed() == (7, "")
-    several = member.script.ask("OffsetFetch", 8, groups=[{"group_id": "g", "topics": None}, {"group_id": "h", "topics": None}])
+    several = member.script.ask(
+        "OffsetFetch", 8, groups=[{"group_id": "g", "topics": None}, {"group_id": "h", "topics": None}]
+    )
     assert [len(group.topics) for group in several.groups] == [1, 0]
 
 

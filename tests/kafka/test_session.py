@@ -208,7 +208,10 @@ def test_each_partition_of_a_produce_gets_its_own_answer(script: Script) -> None
         topic_data=[{"name": "orders", "partition_data": partitions}, {"name": "nobody", "partition_data": unknown}],
     )  # fmt: skip
     codes = [[one.error_code for one in topic.partition_responses] for topic in answer.responses]
-    assert codes == [[Code.NONE, Code.CORRUPT_MESSAGE, Code.UNKNOWN_TOPIC_OR_PARTITION], [Code.UNKNOWN_TOPIC_OR_PARTITION]]
+    assert codes == [
+        [Code.NONE, Code.CORRUPT_MESSAGE, Code.UNKNOWN_TOPIC_OR_PARTITION],
+        [Code.UNKNOWN_TOPIC_OR_PARTITION],
+    ]
 
 
 def test_zstd_needs_version_7(script: Script) -> None:
@@ -254,7 +257,10 @@ def test_a_gap_and_an_old_epoch_of_a_producer_are_refused(script: Script) -> Non
 
 
 def test_each_producer_gets_an_id_of_its_own(script: Script) -> None:
-    ids = [script.ask("InitProducerId", 4, transaction_timeout_ms=1000, transactional_id=None).producer_id for _ in range(250)]
+    ids = [
+        script.ask("InitProducerId", 4, transaction_timeout_ms=1000, transactional_id=None).producer_id
+        for _ in range(250)
+    ]
     assert len(set(ids)) == 250 and min(ids) >= 0
 
 
@@ -332,7 +338,9 @@ def test_a_connection_that_ends_gives_its_watches_back(script: Script) -> None:
 def test_a_fetch_session_is_declined(script: Script) -> None:
     fields = script.fetching("orders")
     assert script.ask("Fetch", 11, session_id=0, session_epoch=0, **fields).session_id == 0
-    assert script.ask("Fetch", 11, session_id=5, session_epoch=1, **fields).error_code == Code.FETCH_SESSION_ID_NOT_FOUND
+    assert (
+        script.ask("Fetch", 11, session_id=5, session_epoch=1, **fields).error_code == Code.FETCH_SESSION_ID_NOT_FOUND
+    )
 
 
 def test_a_leader_epoch_of_another_time_is_refused(script: Script) -> None:
@@ -415,7 +423,10 @@ def test_the_end_of_an_epoch_is_told(script: Script) -> None:
 def test_transactions_and_mechanisms_are_refused_by_name(script: Script) -> None:
     refused = Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED
     assert script.ask("InitProducerId", 4, transactional_id="t", transaction_timeout_ms=1).error_code == refused
-    assert script.ask("InitProducerId", 4, transactional_id="", transaction_timeout_ms=1).error_code == Code.INVALID_REQUEST
+    assert (
+        script.ask("InitProducerId", 4, transactional_id="", transaction_timeout_ms=1).error_code
+        == Code.INVALID_REQUEST
+    )
     assert script.ask("FindCoordinator", 4, key_type=1, coordinator_keys=["t"]).coordinators[0].error_code == refused
     answer = script.ask("SaslHandshake", 1, mechanism="PLAIN")
     assert (answer.error_code, list(answer.mechanisms)) == (Code.UNSUPPORTED_SASL_MECHANISM, [])
