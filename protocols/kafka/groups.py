@@ -131,8 +131,7 @@ class Groups:
     def _expire(self) -> None:
         for key in sorted(self._ledger.entries):
             gone = self._ledger.expired(key, self.now_ns // MS, self.settings.offset_retention_ms)
-            entry = self._ledger.entries[key]
-            if gone and len(gone) == len(entry.offsets):
+            if gone and len(gone) == len(self._ledger.entries[key].offsets):
                 self._decide(*key, "delete")
             elif gone:
                 self._decide(*key, "forget", partitions=gone)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from types import MappingProxyType
+from typing import Any
 
 from protocols.kafka.exchange import Settings
 from substrate.api import RECORD_BYTES_MAX, Durability, StreamConfig
@@ -45,7 +46,8 @@ def _number(field: str, least: int, most: int) -> tuple[Callable[[StreamConfig],
             raise ConfigError(f"{text!r} is not a number") from None
         if not least <= number <= most:
             raise ConfigError(f"{number} is not within {least} and {most}")
-        return replace(config, **{field: number})
+        changes: dict[str, Any] = {field: number}
+        return replace(config, **changes)
 
     return (lambda config: str(getattr(config, field))), put
 
