@@ -62,8 +62,7 @@ class Client:
             return
         used = 0
         try:
-            with memoryview(bytearray(self._unread)) as view:
-                used = self.session.receive(view, 0, len(view), self._harness.now_ns)
+            used = self._harness.receive(self.session, self._unread)
             del self._unread[:used]
         except WireError as error:
             self.error = error
@@ -149,6 +148,14 @@ class Harness(Hub):
         client.outbox.mark()
         self.run()
         return client
+
+    def receive(self, session: Session, data: bytes | bytearray) -> int:
+        """Lend the session a buffer, and spoil it afterwards: whoever kept a part of it is found out."""
+        buffer = bytearray(data)
+        try:
+            return session.receive(buffer, 0, len(buffer), self.now_ns)
+        finally:
+            buffer[:] = b"\xee" * len(buffer)
 
     def begin(self) -> None:
         self.now_ns += 1_000  # no two turns at the same time
