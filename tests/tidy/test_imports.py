@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pathlib
+import re
+import sys
+import tomllib
 
 import pytest
 
-from tests.tidy.source import KERNELS, PROTOCOLS, ROOT, imports_of, module_of, python_files, shown
+from tests.tidy.source import KERNELS, PACKAGES, PROTOCOLS, ROOT, imports_of, module_of, python_files, shown
 
 PURE = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
@@ -36,7 +39,7 @@ NOT_FOR_TABLES = {"session", "sessions"}
 
 OUTSIDE_WORLD = {
     "substrate/disk": {"asyncio", "concurrent.futures", "errno", "fcntl", "mmap", "os", "pathlib", "queue", "threading", "time"},
-    "substrate/files.py": {"errno", "fcntl", "os", "pathlib", "queue", "resource", "threading"},
+    "substrate/files.py": {"ctypes", "errno", "fcntl", "os", "pathlib", "queue", "resource", "threading"},
     "substrate/pure.py": {"importlib.abc", "importlib.machinery", "importlib.util", "os", "pathlib"},
 }  # fmt: skip
 """Path prefixes in substrate/ that touch files or threads, and by what; all the rest of it is sans-IO."""
@@ -98,3 +101,36 @@ def test_every_listed_kernel_exists_once() -> None:
 def test_every_interface_file_belongs_to_a_kernel() -> None:
     for path in [*(ROOT / "substrate").rglob("*.pxd"), *(ROOT / "protocols").rglob("*.pxd")]:
         assert module_of(path) in KERNELS, f"{shown(path)}: not a kernel"
+
+
+DISTRIBUTIONS = {"confluent_kafka": "confluent-kafka", "kafka": "kafka-python", "nats": "nats-py", "paho": "paho-mqtt"}
+"""Where the import's name is not the distribution's."""
+
+
+def declared(key: str) -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = project["dependencies"] if key == "run" else project["optional-dependencies"]["test"]
+    return {re.split(r"[<>=\[ ]", line)[0].lower() for line in listed}
+
+
+def foreign_imports(*tops: str) -> dict[str, str]:
+    """Distributions of others that these folders import, with a file that does."""
+    ours = {*PACKAGES, "tests", "bench", "examples", "build_kernels", "write_docs"}
+    found = {}
+    for path in python_files(*tops):
+        for raw, _ in imports_of(path):
+            top = raw.split(".")[0]
+            if top not in sys.stdlib_module_names and top not in ours:
+                found[DISTRIBUTIONS.get(top, top.replace("_", "-"))] = shown(path)
+    return found
+
+
+def test_what_the_process_imports_is_declared() -> None:
+    found = foreign_imports("substrate", "protocols", "transports", "thalweg")
+    assert found.keys() - declared("run") == set(), found
+    assert declared("run") - found.keys() == set(), "declared and not imported"
+
+
+def test_what_tests_import_is_declared() -> None:
+    found = foreign_imports("conformance", "tests", "bench", "examples", "tools")
+    assert found.keys() - declared("run") - declared("test") == set(), found
