@@ -94,6 +94,7 @@ class Call:
         self.replaying = False
         self.may_block = False
         self.in_transaction = False
+        self.internal = False  # a session's own words, not its peer's
         self.writing = False
         self.dirty = 0
         self.before: list[tuple[bytes, bytes]] = []  # DELs of what had expired: (label of the database, effect)

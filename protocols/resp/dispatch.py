@@ -190,6 +190,7 @@ class Dispatcher:
         call.now_ms = self._now()
         call.protocol = run.protocol
         call.in_transaction = run.transaction
+        call.internal = run.internal
         client.db = run.db
         client.protocol = run.protocol
         self._prepared = True

@@ -171,7 +171,7 @@ class Keyspace:
         """Run one command: find it, check it, call its handler. Errors are replies."""
         found = self.catalogue.commands.get(words[0].upper())
         if found is None or found.name in ("command",):
-            internal = self.catalogue.internal.get(words[0])
+            internal = self.catalogue.internal.get(words[0]) if call.internal or call.replaying else None
             looked_up = internal if internal is not None else self.catalogue.find(words)
             if isinstance(looked_up, str):
                 call.dirty = 0

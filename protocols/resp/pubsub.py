@@ -103,6 +103,8 @@ class Subscriber:
 
     def deliver(self, group: Group) -> None:
         session = self.session
+        if session.outbox.overflowed:
+            return  # it reads too slowly: its connection is closed at the end of the turn
         sigil = b">" if session.protocol == 3 else b"*"
         if self.pattern:
             channel = name_of(group.address)

@@ -115,7 +115,7 @@ class RespSession(Lane):
         """The replies of requests whose call failed."""
         return error(NOT_READY) * count
 
-    def _send_bytes(self, data: bytes, transaction: bool = False, waits: bool = False) -> None:
+    def _send_bytes(self, data: bytes, transaction: bool = False, waits: bool = False, internal: bool = False) -> None:
         """A run over a buffer of its own."""
         run = Run(account=self.account)
         run.run_max = wire.ARGUMENTS_MAX
@@ -123,6 +123,7 @@ class RespSession(Lane):
         run.peer = self.run.peer
         run.transaction = transaction
         run.blocks = waits
+        run.internal = internal
         state = run.cut(data, 0, len(data))
         assert state == wire.COMPLETE and run.taken == len(data), f"what was cut before is whole: {state}"
         self.send(run, waits)
@@ -133,7 +134,7 @@ class RespSession(Lane):
     def _tell(self, *words: bytes) -> None:
         """Something the keyspace must know and answers nothing to."""
         silent, self.silent = self.silent, True
-        self._send_bytes(request(*words))
+        self._send_bytes(request(*words), internal=True)
         self.silent = silent
 
     def _reply(self, data: bytes) -> None:

@@ -264,7 +264,7 @@ def xadd(call: Call, words: list[bytes]) -> bytes | Later:
         shared.bind(call, words[1], entry)
         return shared.append(call, fields)
     log = find_log(call, words[1])
-    id = next_id(call, log or Log(), word)
+    id = next_id(call, log if log is not None else Log(), word)
     if log is None:
         log = call.make(words[1], STREAM, Log())
     log.append(id, fields)

@@ -18,6 +18,7 @@ cdef class Run:
     cdef public int protocol
     cdef public bint transaction
     cdef public bint blocks
+    cdef public bint internal
     cdef public object account
     cdef public bytes peer
     cdef public object specials

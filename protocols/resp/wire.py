@@ -80,6 +80,7 @@ class Run:
         self.protocol = 2
         self.transaction = False
         self.blocks = False
+        self.internal = False
         self.account = account
         self.peer = b"?:0"
         self.specials = specials
@@ -240,6 +241,7 @@ class Run:
         copy.protocol = self.protocol
         copy.transaction = self.transaction
         copy.blocks = self.blocks
+        copy.internal = self.internal
         copy.peer = self.peer
         return copy
 

@@ -66,9 +66,9 @@ class Peer:
         return self.client.read()
 
     def ask(self, *commands: str | tuple[str | bytes, ...]) -> Any:
-        """The reply of the last of these commands, sent in one chunk; all replies where there are several commands."""
+        """The reply of a command; the list of replies where there are several of either."""
         found = decode(self.raw(b"".join([request(*words_of(command)) for command in commands])))
-        return found[0] if len(commands) == 1 and found else found
+        return found[0] if len(commands) == 1 and len(found) == 1 else found
 
     def read(self) -> list[Any]:
         data = self.client.read()
