@@ -405,6 +405,10 @@ class Delivery:
             self._plans[subject] = plan
         return plan
 
+    def plans_kept(self) -> int:
+        """How many subjects are remembered."""
+        return len(self._plans)
+
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _draw(self, count: cython.Py_ssize_t) -> cython.Py_ssize_t:

@@ -52,7 +52,6 @@ from substrate.api import (
 )
 
 SECOND_NS = 1_000_000_000
-FIRST_PING_NS = 2 * SECOND_NS
 STALL_NS = 2_000_000
 """How long a publisher waits, each time it sends, while a receiver owes three quarters of what cuts it off."""
 API_LEVEL = 5
@@ -75,6 +74,7 @@ class Settings:
     line_bytes_max: int = 4096
     pending_bytes_max: int = 64 * 1024 * 1024
     subscriptions_max: int = 100_000
+    first_ping_ns: int = 2 * SECOND_NS
     ping_ns: int = 120 * SECOND_NS
     pings_max: int = 2
     auth_timeout_ns: int = 2 * SECOND_NS
@@ -126,7 +126,7 @@ class NatsSession:
         self._client_id = (self.port.random() & 0x7FFFFFFF) or 1
         self._must_authenticate = self.port.account_of(PROTOCOL, None, None) is None
         self.outbox.put_bytes(self._info())
-        self._ping_ns = now_ns + min(FIRST_PING_NS, self.settings.ping_ns)
+        self._ping_ns = now_ns + min(self.settings.first_ping_ns, self.settings.ping_ns)
         self.deadline_ns = self._ping_ns
         if self._must_authenticate:
             self.deadline_ns = min(self.deadline_ns, now_ns + self.settings.auth_timeout_ns)

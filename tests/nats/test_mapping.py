@@ -24,9 +24,13 @@ from substrate.interest import Tokens
 
 FEW = settings(max_examples=200, deadline=None)
 tokens = st.binary(max_size=6) | st.sampled_from([b"", b"*", b">", b".", b"/", b"//", b"/s", b"a b", b"%", b"/*"])
-subjects = st.lists(st.text("ab*>/|%s.$", min_size=1, max_size=5).map(str.encode), min_size=1, max_size=3).map(b".".join)
+subjects = st.lists(st.text("ab*>/|%s.$", min_size=1, max_size=5).map(str.encode), min_size=1, max_size=3).map(
+    b".".join
+)
 names = st.text("abcABC-_", min_size=1, max_size=8).filter(lambda name: not name.startswith("thalweg-")).map(str.encode)
-values = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=8).map(lambda v: v.strip().encode())
+values = st.text(st.characters(exclude_characters="\r\n", exclude_categories=("Cs",)), max_size=8).map(
+    lambda v: v.strip().encode()
+)
 
 
 @FEW

@@ -76,7 +76,11 @@ def test_garbage_is_read_the_same_however_it_is_cut(data: bytes, places: list[in
 
 @FEW
 @given(
-    st.lists(st.sampled_from([b"PUB a 1\r\nx\r\n", b"PING\r\n", b"SUB a 1\r\n", b"PU", b"\r\n", b"1", b" ", b"HPUB a 0 1\r\nx\r\n"])),
+    st.lists(
+        st.sampled_from(
+            [b"PUB a 1\r\nx\r\n", b"PING\r\n", b"SUB a 1\r\n", b"PU", b"\r\n", b"1", b" ", b"HPUB a 0 1\r\nx\r\n"]
+        )
+    ),
     st.lists(st.integers(0, 100), max_size=5),
 )
 def test_almost_right_input_is_read_the_same_however_it_is_cut(pieces: list[bytes], places: list[int]) -> None:

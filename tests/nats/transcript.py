@@ -29,7 +29,9 @@ def blocks() -> dict[str, bytes]:
     found = {}
     for part in re.split(r"^## ", FILE.read_text(errors="replace"), flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
-        found[title.partition("  >> ")[0]] = body.removesuffix("\n").removesuffix("\n").replace("\\r\\n\n", "\r\n").encode()
+        found[title.partition("  >> ")[0]] = (
+            body.removesuffix("\n").removesuffix("\n").replace("\\r\\n\n", "\r\n").encode()
+        )
     return found
 
 
@@ -57,7 +59,10 @@ def _masked_line(line: bytes) -> tuple[Any, ...]:
     if line.startswith(b"INFO "):
         fields = json.loads(line[5:])
         assert line.endswith(b"} "), "a blank stands before the end of INFO"
-        return ("INFO", json.dumps({k: "#" if k in INFO_MASKED else v for k, v in fields.items() if k not in INFO_ABSENT}))
+        return (
+            "INFO",
+            json.dumps({k: "#" if k in INFO_MASKED else v for k, v in fields.items() if k not in INFO_ABSENT}),
+        )
     return (line,)
 
 
