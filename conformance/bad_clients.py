@@ -110,7 +110,7 @@ def is_closed(connection: socket.socket, wait_s: float) -> bool:
     while (left := deadline - time.monotonic()) > 0:
         connection.settimeout(left)
         try:
-            if not connection.recv(65536):
+            if not connection.recv(1 << 20):
                 return True
         except TimeoutError:
             return False
@@ -246,12 +246,6 @@ class Honest:
 # clients that ask and do not read
 
 
-def small_window(connection: socket.socket) -> socket.socket:
-    """So that little of what is not read hides in the kernel."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    return connection
-
-
 def flood(connection: socket.socket, chunk: bytes, total_bytes: int, stop: Callable[[], bool] = lambda: False) -> int:
     """Send ``chunk`` again and again; the bytes sent when everything was, the server hung up, or took nothing for 2 s."""
     sent = 0
@@ -267,7 +261,7 @@ def flood(connection: socket.socket, chunk: bytes, total_bytes: int, stop: Calla
 
 def stall_nats_subscriber(ports: Ports) -> tuple[socket.socket, int]:
     """The subscriber that reads nothing, after ``FLOOD_BYTES`` were published to it."""
-    subscriber = small_window(connect(ports, "nats"))
+    subscriber = connect(ports, "nats")
     exchange(subscriber, b"SUB stalled 1\r\nPING\r\n", lambda received: b"PONG\r\n" in received)
     with connect(ports, "nats") as publisher:
         sent = flood(publisher, b"PUB stalled 8192\r\n" + b"x" * 8192 + b"\r\n", FLOOD_BYTES)
@@ -276,7 +270,7 @@ def stall_nats_subscriber(ports: Ports) -> tuple[socket.socket, int]:
 
 def stall_mqtt_subscriber(ports: Ports) -> tuple[socket.socket, int]:
     """QoS 0: what does not fit is dropped; the connection may stay."""
-    subscriber = small_window(connect(ports, "mqtt"))
+    subscriber = connect(ports, "mqtt")
     request = mqtt_packet(0x82, b"\x00\x01" + mqtt_text(b"stalled") + b"\x00")
     exchange(subscriber, request, lambda received: received.endswith(b"\x90\x03\x00\x01\x00"))
     with connect(ports, "mqtt") as publisher:
@@ -285,7 +279,7 @@ def stall_mqtt_subscriber(ports: Ports) -> tuple[socket.socket, int]:
 
 
 def stall_resp_subscriber(ports: Ports) -> tuple[socket.socket, int]:
-    subscriber = small_window(connect(ports, "resp"))
+    subscriber = connect(ports, "resp")
     exchange(subscriber, b"*2\r\n$9\r\nSUBSCRIBE\r\n$7\r\nstalled\r\n", lambda received: received.endswith(b":1\r\n"))
     with connect(ports, "resp") as publisher:
         chunk = b"*3\r\n$7\r\nPUBLISH\r\n$7\r\nstalled\r\n$8192\r\n" + b"x" * 8192 + b"\r\n"
@@ -303,13 +297,13 @@ def stall_resp_reader(ports: Ports) -> tuple[socket.socket, int]:
     exchange(
         reader, b"*3\r\n$3\r\nSET\r\n$3\r\nbig\r\n$1000000\r\n" + bytes(1_000_000) + b"\r\n", lambda r: r == b"+OK\r\n"
     )
-    sent = flood(small_window(reader), b"*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n", 100_000)
+    sent = flood(reader, b"*2\r\n$3\r\nGET\r\n$3\r\nbig\r\n", 100_000)
     return reader, sent
 
 
 def stall_kafka_reader(ports: Ports) -> tuple[socket.socket, int]:
     """Asks for everything's metadata again and again and never reads an answer."""
-    reader = small_window(connect(ports, "kafka"))
+    reader = connect(ports, "kafka")
     topics = b"".join(mqtt_text(b"stalled-topic-with-a-long-name-%05d" % number) for number in range(1000))
     sent = flood(reader, kafka_request(3, 4, number32(1000) + topics + b"\x00"), FLOOD_BYTES)
     return reader, sent
