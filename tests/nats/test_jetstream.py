@@ -332,7 +332,7 @@ def test_ack_all_and_ack_none(asker: Asker) -> None:
 
 def test_deliver_policies(asker: Asker) -> None:
     for index in range(4):
-        asker.stored("s.%d" % (index % 2), b"%d" % index)
+        asker.stored(f"s.{index % 2}", b"%d" % index)
         asker.harness.advance(1_000)
     for name, config, first in (
         ("last", {"deliver_policy": "last"}, b"3"),
