@@ -170,7 +170,7 @@ class Captured:
             self._owner.ask(lambda token: self._read(follow, token), answered.append)
             again = bool(answered) and self._took(follow, answered[0])
         follow.reading = False
-        self._owner.pump_all()
+        self._owner.sending.all()
 
     def _read(self, follow: Follow, token: int) -> None:
         wanted = Matched(lambda address: self._owner.matching.wants(follow.account, address))
@@ -218,6 +218,8 @@ class Captured:
                 kept = self._owner.matching.owe_reference(follow.account, record.address, message, origin)
                 if kept:
                     recorded.append((message.fields(), kept))
+                if not self._owner.matching.online:
+                    message.payload = None  # to be read again when somebody comes for it
         follow.position = position
         if recorded:
             follow.recorded = position

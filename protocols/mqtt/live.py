@@ -19,6 +19,7 @@ from substrate.api import RESERVED, Account, Ack, Group, Route
 from substrate.interest import Tokens, Trie
 
 WANTS_MAX = 4096
+OWED = (mapping.QOS_HEADERS[1][0], mapping.QOS_HEADERS[2][0])
 
 
 class LiveSubscription(NamedTuple):
@@ -183,6 +184,9 @@ class Live:
         qos, identifiers, as_published, matched = want.own if group.source is self._session else want.all
         if not matched or not want.topic or (captured and qos):
             return
+        headers = group.headers
+        if qos and headers is not None and headers[0] and headers[0][0] in OWED:
+            return  # published by MQTT with QoS 1 or 2: a group of one such holds no others
         if self.level < 5:
             identifiers = b""
         if group.headers is None and group._records is None:

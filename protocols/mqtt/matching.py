@@ -59,6 +59,8 @@ class Matching:
     def __init__(self, owner: Sessions) -> None:
         self._owner = owner
         self._cache: dict[tuple[Account, bytes], Matches] = {}
+        self.online = False
+        """Whether a connected session was given what ``owe`` queued last."""
 
     def of(self, account: Account, address: bytes) -> Matches:
         """From a bounded cache, made anew if a subscription changed."""
@@ -89,6 +91,7 @@ class Matching:
     def owe(self, account: Account, address: bytes, message: Message, publisher: int) -> tuple[Change, ...]:
         """Queue it for all that are owed it; what a record must say of those that outlive their connection."""
         found = self.of(account, address)
+        self.online = False
         kept: list[Change] = []
         for match in found.sessions:
             if match.no_local and match.session.number == publisher:
@@ -138,9 +141,11 @@ class Matching:
         if len(session.queue) >= QUEUE_MESSAGES_MAX or session.owed_bytes + message.size > QUEUE_BYTES_MAX:
             self._owner.note("mqtt_queue_full_drops", "")
             return
+        if session.connection is not None:
+            self.online = True
         retain = as_published and message.retain
         entry = Entry(session.next_sequence, message, qos, identifiers, retain, group)
         self._owner.state.owe(session, entry)
-        self._owner.wake_session(session)
+        self._owner.sending.wake(session)
         if session.keeps and qos:
             kept.append((session.number, entry.sequence, qos, identifiers, int(retain), group))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from protocols.mqtt.packets import Acknowledge
 from protocols.mqtt.state import Delivery, WillMessage
 from substrate.api import Account, Address
 
@@ -59,16 +60,10 @@ class Incoming(NamedTuple):
     refused: int = 0  # a reason code: acknowledge with it, and nothing else
 
 
-class Ack(NamedTuple):
-    kind: int  # PUBACK, PUBREC, PUBREL, PUBCOMP as the client sent it
-    packet_id: int
-    code: int
-
-
 class Batch(NamedTuple):
     """Of one read event, in the order received."""
 
-    steps: list[Incoming | Ack]
+    steps: list[Incoming | Acknowledge]
 
 
 class Responses(NamedTuple):

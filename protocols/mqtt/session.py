@@ -33,13 +33,14 @@ from protocols.mqtt.wire import (
     properties_of,
 )
 from protocols.outbox import Outbox
-from substrate.api import DEFAULT_ACCOUNT, RESERVED, Account, Answer, Failed
+from substrate.api import DEFAULT_ACCOUNT, RESERVED, Account, Address, Answer, Failed
 
 SECOND_NS = 1_000_000_000
 DRAIN_NS = 20_000_000
 DRAIN_BYTES = 1024 * 1024
 PINGRESP = b"\xd0\x00"
 STEPS_MAX = 10_000
+ADDRESSES_MAX = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,9 @@ class MqttSession:
         self._asked_expiry_s = 0
         self._server_keep_alive_s = 0
         self._aliases: dict[int, bytes] = {}
+        self._addresses: dict[bytes, Address] = {}
         self._unacknowledged: set[int] = set()
-        self._steps: list[requests.Incoming | requests.Ack] = []
+        self._steps: list[requests.Incoming | Acknowledge] = []
         self._calls: dict[int, tuple[str, int, object]] = {}
         self._next_token = 1
         self._left = False
@@ -230,7 +232,7 @@ class MqttSession:
             self._publish(packet)
             return
         if isinstance(packet, Acknowledge):
-            self._steps.append(requests.Ack(packet.kind, packet.packet_id, packet.code))
+            self._steps.append(packet)
             return
         self._flush_steps()
         if isinstance(packet, Subscribe):
@@ -413,36 +415,44 @@ class MqttSession:
     def _publish(self, packet: Publish) -> None:
         live = self._live
         assert live is not None
-        topic = packet.topic
-        if packet.properties:
-            topic = self._by_alias(packet)
+        topic = self._by_alias(packet) if packet.properties else packet.topic
         if packet.qos and self._level == 5:
             self._unacknowledged.add(packet.packet_id)
             if len(self._unacknowledged) > self._settings.receive_maximum:
                 raise Malformed(
                     errors.RECEIVE_MAXIMUM_EXCEEDED, f"more than {self._settings.receive_maximum} unacknowledged"
                 )
-        if topic.count(b"/") >= mapping.LEVELS_MAX:
-            raise Malformed(errors.TOPIC_INVALID, f"a topic of more than {mapping.LEVELS_MAX} levels")
-        code = 0
-        if refused(topic):
+        address = self._addresses.get(topic)
+        if address is None:
+            address = self._address_of(topic)
+        if not address:
             self._port.note("mqtt_publishes_refused")
-            code = errors.NOT_AUTHORIZED
             if not packet.qos:
                 return
         elif not packet.qos and not packet.retain:
             self._flush_steps()
             if live.publish_one(topic, packet.payload, packet.properties):
                 return
-        properties, expires_ms = mapping.without_expiry(packet.properties, self._now_ns // 1_000_000)
+        properties, expires_ms = b"", 0
+        if packet.properties:
+            properties, expires_ms = mapping.without_expiry(packet.properties, self._now_ns // 1_000_000)
         self._steps.append(
             requests.Incoming(
-                mapping.address_of(topic), topic, packet.payload, packet.qos, packet.retain, packet.packet_id, properties,
-                expires_ms, code,
+                address, topic, packet.payload, packet.qos, packet.retain, packet.packet_id, properties, expires_ms,
+                0 if address else errors.NOT_AUTHORIZED,
             )
         )  # fmt: skip
         if len(self._steps) >= STEPS_MAX:
             self._flush_steps()
+
+    def _address_of(self, topic: bytes) -> Address:
+        """The topic's address, remembered; empty if clients may not publish there."""
+        if topic.count(b"/") >= mapping.LEVELS_MAX:
+            raise Malformed(errors.TOPIC_INVALID, f"a topic of more than {mapping.LEVELS_MAX} levels")
+        if len(self._addresses) >= ADDRESSES_MAX:
+            self._addresses.clear()
+        address = self._addresses[topic] = Address(b"") if refused(topic) else mapping.address_of(topic)
+        return address
 
     def _by_alias(self, packet: Publish) -> bytes:
         """The topic, after its alias was set or looked up (MQTT 5.0 section 3.3.2.3.4)."""

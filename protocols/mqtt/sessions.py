@@ -26,25 +26,20 @@ from typing import TYPE_CHECKING, cast
 
 from protocols.api import Called, World
 from protocols.mqtt import errors, mapping, requests
-from protocols.mqtt import packets as p
-from protocols.mqtt.captured import Captured, Everything, Wanted, message_of
+from protocols.mqtt.captured import Captured, Wanted
 from protocols.mqtt.matching import Matching, identifiers_of
+from protocols.mqtt.publishing import Publishing
 from protocols.mqtt.records import pack, unpack
+from protocols.mqtt.sending import Sending
 from protocols.mqtt.state import (
-    ASSIGNED,
-    DONE,
     END,
-    INBOUND,
     LEFT,
     MESSAGE,
-    RECEIVED,
-    RELEASED,
     RETAINED,
     SUBSCRIBED,
     UNSUBSCRIBED,
     WILLED,
     Change,
-    Delivery,
     Entry,
     Message,
     Session,
@@ -52,16 +47,9 @@ from protocols.mqtt.state import (
     Subscription,
     opened,
 )
-from protocols.mqtt.wire import varint
 from substrate.api import (
     Account,
-    Ack,
-    Address,
-    Appended,
-    Batches,
     Group,
-    Level,
-    Position,
     Record,
     StreamId,
     Tail,
@@ -92,15 +80,15 @@ class Sessions:
         self.state = State()
         self.matching = Matching(self)
         self.captured = Captured(self)
+        self.publishing = Publishing(self)
+        self.sending = Sending(self)
         self.world: World
         self.commit = 0
         """Of what this call recorded; 0: nothing yet."""
         self._depth = 0
-        self._pumping = False
         self._connections: dict[int, Session] = {}
         self._asked: dict[int, Callable[[object], None]] = {}
         self._next_token = 1
-        self._awake: dict[int, Session] = {}
         self._wanted: dict[tuple[Account, bytes], Wanted] = {}
         self._timers: list[tuple[int, int]] = []
         self._filters: dict[int, list[tuple[Account, bytes]]] = {}
@@ -152,11 +140,11 @@ class Sessions:
                 answer = None
             elif isinstance(request, requests.Pull):
                 known.pull = token
-                self.wake_session(known)
-                self.pump_all()
+                self.sending.wake(known)
+                self.sending.all()
                 return None
             elif isinstance(request, requests.Batch):
-                answer = self._batch(known, request, session)
+                answer = self.publishing.batch(known, request, session)
             elif isinstance(request, requests.Subscribe):
                 answer = self._subscribe(known, request)
             elif isinstance(request, requests.Unsubscribe):
@@ -165,7 +153,7 @@ class Sessions:
                 self._disconnect(known)
                 self._leave(known, request.will, known.expiry_s if request.expiry_s < 0 else request.expiry_s)
         called = Called(answer, self.commit)
-        self.pump_all()
+        self.sending.all()
         return called
 
     def gone(self, session: object) -> None:
@@ -174,7 +162,7 @@ class Sessions:
             outer = self._enter()
             self._disconnect(known)
             self._leave(known, True, known.expiry_s)
-            self.pump_all()
+            self.sending.all()
             self._exit(outer)
 
     def answered(self, token: int, answer: object) -> None:
@@ -197,7 +185,7 @@ class Sessions:
                     self._time(session)
         if self._timers:
             self.world.wake(self._timers[0][0] * 1_000_000)
-        self.pump_all()
+        self.sending.all()
         self._exit(outer)
 
     def dump(self) -> bytes:
@@ -213,9 +201,14 @@ class Sessions:
 
     # effects
 
-    def record(self, change: Change) -> None:
-        """Write a change down; it was, or will be, applied."""
+    def record(self, change: Change) -> int:
+        """Write a change down; it was, or will be, applied. The commit that it is part of."""
         self.commit = self.world.record(pack(change))
+        return self.commit
+
+    def waits_for(self, commit: int) -> None:
+        """The answer to this request waits for this commit, too."""
+        self.commit = max(self.commit, commit)
 
     def write(self, change: Change, recorded: bool = True) -> None:
         """Apply a change, and write it down if it is to survive."""
@@ -225,7 +218,7 @@ class Sessions:
 
     def record_message(self, message: Message, kept: tuple[Change, ...]) -> None:
         """Write down a message and who is owed it; it is queued already."""
-        tail = self._own_tail()
+        tail = self.own_tail()
         message.recorded = int(tail.ordered) if tail is not None else 0
         self.record((MESSAGE, message.fields(), kept))
         message.commit = self.commit
@@ -237,12 +230,15 @@ class Sessions:
         self._asked[token] = then
         call(token)
 
-    def _own_tail(self) -> Tail | None:
+    def own_tail(self) -> Tail | None:
         """Of the state stream."""
         found: list[object] = []
         stream = cast(OwnWorld, self.world).stream
         self.ask(lambda token: self.world.query("tail", stream, token), found.append)
         return found[0] if found and isinstance(found[0], Tail) else None
+
+    def live(self, account: Account, group: Group) -> None:
+        self.publishing.live(account, group)
 
     def note(self, event: str, detail: str) -> None:
         self.world.note(event, detail)
@@ -295,7 +291,7 @@ class Sessions:
         session.connection = None
         session.pull = 0
         session.resend.clear()
-        self._pass_on(session)
+        self.sending.pass_on(session)
 
     def _leave(self, session: Session, will: bool, expiry_s: int) -> None:
         """The connection is gone: its will is due, now or later, and the session begins to expire."""
@@ -330,7 +326,7 @@ class Sessions:
         for subscription in list(session.subscriptions.values()):
             self._unwant(session, subscription)
         self.write((END, session.number), session.on_record)
-        self._awake.pop(session.number, None)
+        self.sending.forget(session)
 
     def _publish_will(self, session: Session) -> None:
         will: WillMessage | None = session.will
@@ -340,7 +336,7 @@ class Sessions:
             item = requests.Incoming(
                 address, will.topic, will.payload, will.qos, will.retain, 0, will.properties, expires_ms
             )
-            self._publish(session, item, session.connection)
+            self.publishing.publish(session, [item], session.connection)
         self.write((WILLED, session.number), session.on_record)
 
     # subscriptions
@@ -382,7 +378,7 @@ class Sessions:
             entry = Entry(session.next_sequence, message, min(subscription.qos, message.qos), identifiers, True, b"")
             entry.volatile = True
             self.state.owe(session, entry)
-        self.wake_session(session)
+        self.sending.wake(session)
 
     def _unsubscribe(self, session: Session, request: requests.Unsubscribe) -> requests.UnsubscribeCodes:
         codes = []
@@ -414,273 +410,3 @@ class Sessions:
             if wanted.handle is not None:
                 wanted.handle.close()
             del self._wanted[session.account, subscription.pattern.text]
-
-    # publishing
-
-    def _batch(self, session: Session, request: requests.Batch, connection: object) -> requests.Responses:
-        packets: list[tuple[int, int, int]] = []
-        done: list[int] = []
-        for step in request.steps:
-            if isinstance(step, requests.Incoming):
-                self._incoming(session, step, connection, packets)
-            elif step.kind == p.PUBREL:
-                known = step.packet_id in session.inbound
-                if known:
-                    self.write((RELEASED, session.number, step.packet_id), session.keeps)
-                packets.append((p.PUBCOMP, step.packet_id, 0 if known else errors.PACKET_ID_NOT_FOUND))
-            else:
-                self._acknowledged(session, step, packets, done)
-        if done:
-            self.write((DONE, session.number, tuple(done)), session.keeps)
-        self.wake_session(session)
-        return requests.Responses(packets)
-
-    def _incoming(
-        self, session: Session, item: requests.Incoming, connection: object, packets: list[tuple[int, int, int]]
-    ) -> None:
-        kind = p.PUBACK if item.qos == 1 else p.PUBREC
-        if item.qos == 2 and item.packet_id in session.inbound:
-            packets.append((kind, item.packet_id, 0))  # sent again: it was taken
-            return
-        code = item.refused or self._publish(session, item, connection)
-        if item.qos == 2 and code < 0x80:
-            self.write((INBOUND, session.number, item.packet_id), session.keeps)
-        if item.qos:
-            packets.append((kind, item.packet_id, code))
-
-    def _publish(self, publisher: Session, item: requests.Incoming, connection: object) -> int:
-        """Keep it, give it to all: the reason code for the publisher."""
-        account = publisher.account
-        route = self.world.resolve(account, item.address)
-        headers = mapping.headers_of(item.properties, item.expires_ms, item.retain, item.qos)
-        group = Group(item.address, item.payload, connection)
-        group.add_with_headers(0, len(item.payload), headers)
-        answers: list[object] = []
-        if route.stream or route.sinks or route.queues:
-            self.ask(
-                lambda token: self.world.publish(route, group, "mqtt-sessions", Ack.DURABLE, token), answers.append
-            )
-        if answers and not isinstance(answers[0], Appended):
-            return errors.reason(answers[0])
-        if item.retain:
-            self._retain(account, item)
-        if route.stream:
-            appended = answers[0] if answers else None
-            if isinstance(appended, Appended):
-                self.commit = max(self.commit, appended.commit)
-                if any(one.no_local for one in publisher.subscriptions.values()):
-                    self.captured.came_from(int(appended.stream), int(appended.base), publisher)
-                self._follow(account, item.address, int(appended.stream))
-            return errors.SUCCESS
-        matches = self.matching.of(account, item.address)
-        if item.qos and (matches.sessions or matches.shares):
-            message = Message(item.topic, item.payload, item.qos, item.retain, item.properties, item.expires_ms)
-            kept = self.matching.owe(account, item.address, message, publisher.number)
-            if kept:
-                self.record_message(message, kept)
-        elif matches.shares:
-            message = Message(item.topic, item.payload, 0, item.retain, item.properties, item.expires_ms)
-            self.matching.owe_live(account, item.address, message)
-        elif item.qos and not route.sinks and not route.queues:
-            return errors.NO_MATCHING_SUBSCRIBERS
-        return errors.SUCCESS
-
-    def _retain(self, account: Account, item: requests.Incoming) -> None:
-        message = None
-        if item.payload:
-            message = Message(item.topic, item.payload, item.qos, True, item.properties, item.expires_ms)
-        elif account not in self.state.retained or self.state.retained[account].get(item.address) is None:
-            return
-        fields = None if message is None else message.fields()
-        self.write((RETAINED, account.encode(), item.address, fields))
-
-    def _follow(self, account: Account, address: bytes, stream: int) -> None:
-        if stream not in self.state.followed and self.matching.wants(account, address):
-            self.captured.follow(stream, account, 0)
-
-    def live(self, account: Account, group: Group) -> None:
-        """A message that somebody else published matches a filter of ours with QoS 1 or 2, or a shared one."""
-        route = self.world.resolve(account, Address(group.address))
-        if route.stream:
-            self._follow(account, group.address, int(route.stream))
-        elif self.matching.of(account, group.address).shares:
-            for record in group.records():
-                message = message_of(record, 0)
-                if message is not None:
-                    message.qos = 0
-                    self.matching.owe_live(account, group.address, message)
-            self.pump_all()
-
-    # acknowledgements of what went out
-
-    def _acknowledged(
-        self, session: Session, step: requests.Ack, packets: list[tuple[int, int, int]], done: list[int]
-    ) -> None:
-        entry = session.inflight.get(step.packet_id)
-        if step.kind == p.PUBREC:
-            if entry is None or entry.qos != 2:
-                packets.append((p.PUBREL, step.packet_id, errors.PACKET_ID_NOT_FOUND))
-            elif step.code >= 0x80:
-                done.append(entry.sequence)
-            else:
-                if not entry.received:
-                    self.write((RECEIVED, session.number, (entry.sequence,)), session.keeps and not entry.volatile)
-                packets.append((p.PUBREL, step.packet_id, 0))
-        elif entry is not None and (entry.qos == 1) == (step.kind == p.PUBACK):
-            if step.kind == p.PUBACK or entry.received:
-                done.append(entry.sequence)
-
-    # sending
-
-    def wake_session(self, session: Session) -> None:
-        """It may have something to send: ``pump_all`` will see."""
-        if session.pull:
-            self._awake[session.number] = session
-
-    def pump_all(self) -> None:
-        """Give every awake connection what it may have."""
-        if self._pumping:
-            return
-        self._pumping = True
-        while self._awake:
-            awake, self._awake = self._awake, {}
-            for session in awake.values():
-                if session.pull:
-                    self._pump(session)
-        self._pumping = False
-
-    def _pump(self, session: Session) -> None:
-        """Answer its ``Pull`` with what its window and one answer's bounds allow."""
-        out: list[Delivery] = []
-        room = self._send_again(session, out)
-        assigned: list[tuple[int, int]] = []
-        finished: list[int] = []
-        now_ms = self.now_ms()
-        while not session.resend and session.queue and len(out) < PULL_PACKETS_MAX and room > 0:
-            entry = session.queue[0]
-            message = entry.message
-            if entry.qos and len(session.inflight) >= session.window:
-                break
-            if message.payload is None and not message.gone:
-                self._load(session, message)
-            unfit = message.gone or 0 < message.expires_ms <= now_ms
-            if unfit or packet_bytes(entry, session.level) > session.packet_bytes_max:
-                finished.append(entry.sequence)
-                self.state.change((DONE, session.number, (entry.sequence,)))
-                continue
-            room -= message.size
-            if entry.qos == 0:
-                out.append(delivery_of(entry, False))
-                self.state.change((DONE, session.number, (entry.sequence,)))
-                continue
-            packet_id = session.free_packet_id()
-            self.state.change((ASSIGNED, session.number, ((entry.sequence, packet_id),)))
-            if entry.qos == 2 and not entry.volatile:
-                assigned.append((entry.sequence, packet_id))
-            out.append(delivery_of(entry, False))
-        commit = 0
-        if session.keeps:
-            commit = self._not_durable(out)
-            if finished:
-                self.record((DONE, session.number, tuple(finished)))
-            if assigned:
-                self.record((ASSIGNED, session.number, tuple(assigned)))
-                commit = self.commit
-        if out:
-            token, session.pull = session.pull, 0
-            self.world.answer(token, requests.Deliveries(tuple(out), now_ms), commit)
-
-    def _send_again(self, session: Session, out: list[Delivery]) -> int:
-        """What was sent to the connection before and not acknowledged, in its order; the bytes left for more."""
-        room = PULL_BYTES_MAX
-        while session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
-            entry = session.resend.popleft()
-            if session.inflight.get(entry.packet_id) is not entry:
-                continue
-            if not entry.received and entry.message.payload is None:
-                self._load(session, entry.message)
-                if entry.message.gone:
-                    self.write((DONE, session.number, (entry.sequence,)), session.keeps)
-                    continue
-            out.append(delivery_of(entry, True))
-            room -= entry.message.size
-        return room
-
-    def _not_durable(self, out: list[Delivery]) -> int:
-        """The last commit that holds one of these messages and is not durable; 0: all are."""
-        recorded = [one.message for one in out if one.message is not None and one.message.commit]
-        if not recorded:
-            return 0
-        tail = self._own_tail()
-        durable = tail.durable if tail is not None else 0
-        return max((message.commit for message in recorded if message.recorded >= durable), default=0)
-
-    def _load(self, session: Session, message: Message) -> None:
-        """Read a reference's payload, and those of its neighbours; ``message.gone`` if its stream has it no more."""
-        answers: list[object] = []
-        self.ask(
-            lambda token: self.world.read(
-                StreamId(message.stream), Position(message.position), PULL_BYTES_MAX, Level.DURABLE, token, Everything()
-            ),
-            answers.append,
-        )
-        records: dict[int, Record] = {}
-        if answers and isinstance(answers[0], Batches):
-            records = {record.position: record for record in answers[0].records}
-        if message.position not in records:
-            self.note("mqtt_owed_records_gone", f"stream {message.stream}, position {message.position}")
-            message.gone = True
-            return
-        for one in [message, *(entry.message for entry in session.queue)]:
-            record = records.get(one.position) if one.stream == message.stream else None
-            if record is not None and one.payload is None:
-                fill(one, record)
-
-    def _pass_on(self, session: Session) -> None:
-        """What a leaving member of a shared subscription was owed and never sent goes to another that is connected."""
-        for entry in list(session.queue):
-            if not entry.group:
-                continue
-            share = self.state.shares.get((session.account, entry.group))
-            others = [] if share is None else [
-                one for one in share.members.values() if one.session.connection is not None
-            ]  # fmt: skip
-            if not others:
-                return
-            other = others[entry.sequence % len(others)]
-            message = entry.message
-            self.write((DONE, session.number, (entry.sequence,)), session.keeps)
-            moved = (
-                other.session.number, other.session.next_sequence, min(other.qos, message.qos), identifiers_of([other]),
-                int(entry.retain), entry.group,
-            )  # fmt: skip
-            if other.session.keeps:
-                self.record((MESSAGE, message.fields(), (moved,)))
-            self.state.owe(other.session, Entry(moved[1], message, moved[2], moved[3], entry.retain, entry.group))
-            self.wake_session(other.session)
-
-
-def delivery_of(entry: Entry, dup: bool) -> Delivery:
-    if entry.received:
-        return Delivery(None, entry.packet_id)
-    return Delivery(entry.message, entry.packet_id, entry.qos, entry.retain, dup, entry.identifiers)
-
-
-def packet_bytes(entry: Entry, level: int) -> int:
-    """Size of its PUBLISH (at most; a header of 5 bytes is counted)."""
-    message = entry.message
-    size = 5 + 2 + len(message.topic) + (2 if entry.qos else 0) + len(message.payload or b"")
-    if level == 5:
-        properties = len(message.properties) + len(entry.identifiers) + (5 if message.expires_ms else 0)
-        size += properties + len(varint(properties))
-    return size
-
-
-def fill(message: Message, record: Record) -> None:
-    """The payload of a reference, as read."""
-    read = message_of(record, message.stream)
-    if read is None:
-        message.topic, message.payload = b"", b""
-        return
-    message.topic, message.payload, message.properties = read.topic, read.payload, read.properties
-    message.expires_ms = read.expires_ms

@@ -17,7 +17,7 @@ Nothing here has an effect, a clock or chance.
 | DONE        | number, sequences: acknowledged, dropped or expired                                 |
 | ASSIGNED    | number, (sequence, packet id)...: QoS 2 only                                        |
 | RECEIVED    | number, sequences: PUBREC came, PUBREL goes out                                     |
-| INBOUND     | number, packet id: of a QoS 2 PUBLISH that was taken                                |
+| INBOUND     | number, packet ids: of QoS 2 PUBLISHes that were taken                             |
 | RELEASED    | number, packet id: PUBREL came                                                      |
 | RETAINED    | account, address, message or None                                                   |
 | FOLLOWED    | stream, account, next position                                                      |
@@ -193,6 +193,9 @@ class Session:
     def recorded(self) -> bool:
         return self.expiry_s > 0 or self.will is not None
 
+    def has_no_local(self) -> bool:
+        return any(subscription.no_local for subscription in self.subscriptions.values())
+
     def free_packet_id(self) -> int:
         """One not in use; there is one, the window is smaller than their number."""
         while self.next_packet_id in self.inflight:
@@ -270,17 +273,19 @@ class State:
     def _of_session(self, session: Session, kind: int, change: Change) -> None:
         if kind == DONE:
             for sequence in change[2]:
-                self._drop(session, sequence)
+                self.drop(session, sequence)
         elif kind == ASSIGNED:
             for sequence, packet_id in change[2]:
-                self._assign(session, sequence, packet_id)
+                entry = session.entries.get(sequence)
+                if entry is not None and not entry.packet_id:
+                    self.assign(session, entry, packet_id)
         elif kind == RECEIVED:
             for sequence in change[2]:
                 entry = session.entries.get(sequence)
                 if entry is not None:
                     entry.received = True
         elif kind == INBOUND:
-            session.inbound.add(change[2])
+            session.inbound.update(change[2])
         elif kind == RELEASED:
             session.inbound.discard(change[2])
         elif kind == SUBSCRIBED:
@@ -355,18 +360,15 @@ class State:
         session.owed_bytes += entry.message.size
         session.next_sequence = max(session.next_sequence, entry.sequence + 1)
 
-    def _assign(self, session: Session, sequence: int, packet_id: int) -> None:
-        entry = session.entries.get(sequence)
-        if entry is None or entry.packet_id:
-            return
-        if session.queue and session.queue[0] is entry:
+    def assign(self, session: Session, entry: Entry, packet_id: int) -> None:
+        if session.queue[0] is entry:
             session.queue.popleft()
         else:
             session.queue.remove(entry)
         entry.packet_id = packet_id
         session.inflight[packet_id] = entry
 
-    def _drop(self, session: Session, sequence: int) -> None:
+    def drop(self, session: Session, sequence: int) -> None:
         entry = session.entries.pop(sequence, None)
         if entry is None:
             return
@@ -419,7 +421,7 @@ class State:
         for text, subscription in sorted(session.subscriptions.items()):
             found.append((SUBSCRIBED, number, text, subscription.options, subscription.identifier))
         for packet_id in sorted(session.inbound):
-            found.append((INBOUND, number, packet_id))
+            found.append((INBOUND, number, (packet_id,)))
         for entry in session.entries.values():
             if entry.volatile:
                 continue

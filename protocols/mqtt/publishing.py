@@ -1,0 +1,212 @@
+"""What clients publish with QoS 1, QoS 2 or RETAIN, and what they acknowledge: the executor's half of a ``Batch``.
+
+Behaviour: MQTT 5.0 sections 3.3.1.3 (RETAIN), 4.3 (QoS), 4.6 (order). A run of messages of one topic costs one look-up, one
+append to the stream that captures it (or one record a message here, if a session that outlives its connection is owed it)
+and one group for live subscribers of all protocols.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from protocols.mqtt import errors, mapping, requests
+from protocols.mqtt import packets as p
+from protocols.mqtt.captured import message_of
+from protocols.mqtt.packets import Acknowledge
+from protocols.mqtt.state import DONE, INBOUND, RECEIVED, RELEASED, RETAINED, Message, Session
+from substrate.api import Account, Ack, Address, Appended, Group, Route
+
+if TYPE_CHECKING:
+    from protocols.mqtt.sessions import Sessions
+
+ROUTES_MAX = 4096
+RUN_MAX = 1000
+Packets = list[tuple[int, int, int]]
+
+
+class Publishing:
+    def __init__(self, owner: Sessions) -> None:
+        self._owner = owner
+        self._routes: dict[tuple[Account, bytes], Route] = {}
+
+    def batch(self, session: Session, request: requests.Batch, connection: object) -> requests.Responses:
+        """Everything in order; what was acknowledged is recorded once, at the end."""
+        packets: Packets = []
+        done: list[int] = []
+        steps = request.steps
+        at = 0
+        while at < len(steps):
+            step = steps[at]
+            if isinstance(step, requests.Incoming):
+                run = _run(steps, at, session)
+                self._incoming(session, run, connection, packets)
+                at += len(run)
+                continue
+            if step.kind == p.PUBREL:
+                self._release(session, step.packet_id, packets)
+            else:
+                self._acknowledged(session, step, packets, done)
+            at += 1
+        if done:
+            self._owner.write((DONE, session.number, tuple(done)), session.keeps)
+        self._owner.sending.wake(session)
+        return requests.Responses(packets)
+
+    def _incoming(self, session: Session, run: list[requests.Incoming], connection: object, packets: Packets) -> None:
+        first = run[0]
+        kind = p.PUBACK if first.qos == 1 else p.PUBREC
+        if first.qos == 2 and first.packet_id in session.inbound:
+            packets.append((kind, first.packet_id, 0))  # sent again: it was taken
+            return
+        code = first.refused or self.publish(session, run, connection)
+        if first.qos == 2 and code < 0x80:
+            self._owner.write((INBOUND, session.number, tuple([item.packet_id for item in run])), session.keeps)
+        if first.qos:
+            packets += [(kind, item.packet_id, code) for item in run]
+
+    def _release(self, session: Session, packet_id: int, packets: Packets) -> None:
+        known = packet_id in session.inbound
+        if known:
+            self._owner.write((RELEASED, session.number, packet_id), session.keeps)
+        packets.append((p.PUBCOMP, packet_id, 0 if known else errors.PACKET_ID_NOT_FOUND))
+
+    def _acknowledged(self, session: Session, step: Acknowledge, packets: Packets, done: list[int]) -> None:
+        entry = session.inflight.get(step.packet_id)
+        if step.kind == p.PUBREC:
+            if entry is None or entry.qos != 2:
+                packets.append((p.PUBREL, step.packet_id, errors.PACKET_ID_NOT_FOUND))
+            elif step.code >= 0x80:
+                done.append(entry.sequence)
+            else:
+                if not entry.received:
+                    recorded = session.keeps and not entry.volatile
+                    self._owner.write((RECEIVED, session.number, (entry.sequence,)), recorded)
+                packets.append((p.PUBREL, step.packet_id, 0))
+        elif entry is not None and (entry.qos == 1) == (step.kind == p.PUBACK):
+            if step.kind == p.PUBACK or entry.received:
+                done.append(entry.sequence)
+
+    def publish(self, publisher: Session, run: list[requests.Incoming], connection: object) -> int:
+        """Keep them, give them to all: the reason code for the publisher. All of one address, QoS and RETAIN."""
+        first = run[0]
+        account = publisher.account
+        route = self._route(account, first.address)
+        answer: object = None
+        if route.stream or route.sinks or route.queues:
+            answers: list[object] = []
+            group = _group(run, connection)
+            world = self._owner.world
+            self._owner.ask(
+                lambda token: world.publish(route, group, "mqtt-sessions", Ack.DURABLE, token), answers.append
+            )
+            answer = answers[0] if answers else None
+            if not isinstance(answer, Appended):
+                return errors.reason(answer) or errors.UNSPECIFIED
+        if first.retain:
+            self._retain(account, run[-1])
+        if route.stream:
+            if isinstance(answer, Appended):
+                self._captured(publisher, first.address, answer, len(run))
+            return errors.SUCCESS
+        matches = self._owner.matching.of(account, first.address)
+        if matches.shares or (first.qos and matches.sessions):
+            for item in run:
+                message = _message(item)
+                if item.qos:
+                    kept = self._owner.matching.owe(account, item.address, message, publisher.number)
+                    if kept:
+                        self._owner.record_message(message, kept)
+                else:
+                    self._owner.matching.owe_live(account, item.address, message)
+        elif first.qos and not route.sinks and not route.queues:
+            return errors.NO_MATCHING_SUBSCRIBERS
+        return errors.SUCCESS
+
+    def _route(self, account: Account, address: Address) -> Route:
+        key = (account, address)
+        found = self._routes.get(key)
+        world = self._owner.world
+        if found is None or found.generation != world.generation:
+            if len(self._routes) >= ROUTES_MAX:
+                self._routes.clear()
+            found = self._routes[key] = world.resolve(account, address)
+        return found
+
+    def _captured(self, publisher: Session, address: Address, answer: Appended, count: int) -> None:
+        self._owner.waits_for(answer.commit)
+        if publisher.has_no_local():
+            for position in range(answer.base, answer.base + count):
+                self._owner.captured.came_from(int(answer.stream), position, publisher)
+        self._follow(publisher.account, address, int(answer.stream))
+
+    def _follow(self, account: Account, address: bytes, stream: int) -> None:
+        if stream not in self._owner.state.followed and self._owner.matching.wants(account, address):
+            self._owner.captured.follow(stream, account, 0)
+
+    def _retain(self, account: Account, item: requests.Incoming) -> None:
+        message = None
+        if item.payload:
+            message = _message(item)
+        elif account not in self._owner.state.retained or self._owner.state.retained[account].get(item.address) is None:
+            return
+        fields = None if message is None else message.fields()
+        self._owner.write((RETAINED, account.encode(), item.address, fields))
+
+    def live(self, account: Account, group: Group) -> None:
+        """A message that somebody else published matches a filter of ours with QoS 1 or 2, or a shared one."""
+        route = self._route(account, Address(group.address))
+        if route.stream:
+            self._follow(account, group.address, int(route.stream))
+        elif self._owner.matching.of(account, group.address).shares:
+            for record in group.records():
+                message = message_of(record, 0)
+                if message is not None:
+                    message.qos = 0
+                    self._owner.matching.owe_live(account, group.address, message)
+            self._owner.sending.all()
+
+
+def _run(steps: list[requests.Incoming | Acknowledge], at: int, session: Session) -> list[requests.Incoming]:
+    """The messages from here on that can be published together: same address and QoS, none retained, refused or known."""
+    first = steps[at]
+    assert isinstance(first, requests.Incoming)
+    found = [first]
+    if first.retain or first.refused or not first.qos or (first.qos == 2 and first.packet_id in session.inbound):
+        return found
+    seen = {first.packet_id}
+    for index in range(at + 1, min(len(steps), at + RUN_MAX)):
+        step = steps[index]
+        if (
+            not isinstance(step, requests.Incoming)
+            or step.address != first.address
+            or step.qos != first.qos
+            or step.retain
+            or step.refused
+        ):
+            break
+        if step.qos == 2:
+            if step.packet_id in session.inbound or step.packet_id in seen:
+                break
+            seen.add(step.packet_id)
+        found.append(step)
+    return found
+
+
+def _group(run: list[requests.Incoming], connection: object) -> Group:
+    first = run[0]
+    buffer = first.payload if len(run) == 1 else b"".join([item.payload for item in run])
+    group = Group(first.address, buffer, connection)
+    at = 0
+    for item in run:
+        length = len(item.payload)
+        if item.properties or item.expires_ms or item.retain:
+            headers = mapping.headers_of(item.properties, item.expires_ms, item.retain, item.qos)
+        else:
+            headers = mapping.QOS_HEADERS[item.qos]
+        group.add_with_headers(at, length, headers)
+        at += length
+    return group
+
+
+def _message(item: requests.Incoming) -> Message:
+    return Message(item.topic, item.payload, item.qos, item.retain, item.properties, item.expires_ms)

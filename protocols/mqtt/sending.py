@@ -1,0 +1,187 @@
+"""What connections are sent of what they are owed: windows, packet identifiers, redelivery. The executor's answers to ``Pull``.
+
+A PUBLISH with QoS 1 or 2 leaves when the record that owes it is durable, one with QoS 2 when its packet identifier is, too.
+Behaviour: MQTT 5.0 sections 4.4 (redelivery, with DUP, under the same identifiers, in the order sent), 4.9 (flow control).
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from protocols.mqtt import requests
+from protocols.mqtt.captured import Everything, message_of
+from protocols.mqtt.matching import identifiers_of
+from protocols.mqtt.state import ASSIGNED, DONE, MESSAGE, Delivery, Entry, Message, Session
+from protocols.mqtt.wire import varint
+from substrate.api import Batches, Level, Position, Record, StreamId
+
+if TYPE_CHECKING:
+    from protocols.mqtt.sessions import Sessions
+
+PULL_PACKETS_MAX = 1000
+PULL_BYTES_MAX = 256 * 1024
+
+
+class Sending:
+    def __init__(self, owner: Sessions) -> None:
+        self._owner = owner
+        self._awake: dict[int, Session] = {}
+        self._busy = False
+
+    def wake(self, session: Session) -> None:
+        """It may have something to send: ``all`` will see."""
+        if session.pull:
+            self._awake[session.number] = session
+
+    def forget(self, session: Session) -> None:
+        self._awake.pop(session.number, None)
+
+    def all(self) -> None:
+        """Give every awake connection what it may have. Nested calls leave it to the outermost."""
+        if self._busy:
+            return
+        self._busy = True
+        while self._awake:
+            awake, self._awake = self._awake, {}
+            for session in awake.values():
+                if session.pull:
+                    self._pump(session)
+        self._busy = False
+
+    def _pump(self, session: Session) -> None:
+        """Answer its ``Pull`` with what its window and one answer's bounds allow."""
+        out: list[Delivery] = []
+        room = self._send_again(session, out)
+        assigned: list[tuple[int, int]] = []
+        finished: list[int] = []
+        now_ms = self._owner.now_ms()
+        state = self._owner.state
+        while session.queue and not session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
+            entry = session.queue[0]
+            message = entry.message
+            if entry.qos and len(session.inflight) >= session.window:
+                break
+            if message.payload is None and not message.gone:
+                self._load(session, message)
+            unfit = message.gone or 0 < message.expires_ms <= now_ms
+            if unfit or not fits(entry, session):
+                finished.append(entry.sequence)
+                state.drop(session, entry.sequence)
+                continue
+            room -= message.size
+            if entry.qos == 0:
+                out.append(delivery_of(entry, False))
+                state.drop(session, entry.sequence)
+                continue
+            packet_id = session.free_packet_id()
+            state.assign(session, entry, packet_id)
+            if entry.qos == 2 and not entry.volatile:
+                assigned.append((entry.sequence, packet_id))
+            out.append(Delivery(message, packet_id, entry.qos, entry.retain, False, entry.identifiers))
+        commit = 0
+        if session.keeps:
+            commit = self._not_durable(out)
+            if finished:
+                self._owner.record((DONE, session.number, tuple(finished)))
+            if assigned:
+                commit = self._owner.record((ASSIGNED, session.number, tuple(assigned)))
+        if out:
+            token, session.pull = session.pull, 0
+            self._owner.world.answer(token, requests.Deliveries(tuple(out), now_ms), commit)
+
+    def _send_again(self, session: Session, out: list[Delivery]) -> int:
+        """What was sent to the connection before and not acknowledged, in its order; the bytes left for more."""
+        room = PULL_BYTES_MAX
+        while session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
+            entry = session.resend.popleft()
+            if session.inflight.get(entry.packet_id) is not entry:
+                continue
+            if not entry.received and entry.message.payload is None:
+                self._load(session, entry.message)
+                if entry.message.gone:
+                    self._owner.write((DONE, session.number, (entry.sequence,)), session.keeps)
+                    continue
+            out.append(delivery_of(entry, True))
+            room -= entry.message.size
+        return room
+
+    def _not_durable(self, out: list[Delivery]) -> int:
+        """The last commit that holds one of these messages and is not durable; 0: all are."""
+        recorded = [one.message for one in out if one.message is not None and one.message.commit]
+        if not recorded:
+            return 0
+        tail = self._owner.own_tail()
+        durable = tail.durable if tail is not None else 0
+        return max((message.commit for message in recorded if message.recorded >= durable), default=0)
+
+    def _load(self, session: Session, message: Message) -> None:
+        """Read a reference's payload, and those of its neighbours; ``message.gone`` if its stream has it no more."""
+        answers: list[object] = []
+        world = self._owner.world
+        self._owner.ask(
+            lambda token: world.read(
+                StreamId(message.stream), Position(message.position), PULL_BYTES_MAX, Level.DURABLE, token, Everything()
+            ),
+            answers.append,
+        )
+        records: dict[int, Record] = {}
+        if answers and isinstance(answers[0], Batches):
+            records = {record.position: record for record in answers[0].records}
+        if message.position not in records:
+            self._owner.note("mqtt_owed_records_gone", f"stream {message.stream}, position {message.position}")
+            message.gone = True
+            return
+        neighbours = islice(session.queue, 4 * len(records))
+        for one in [message, *(entry.message for entry in neighbours)]:
+            record = records.get(one.position) if one.stream == message.stream else None
+            if record is not None and one.payload is None:
+                fill(one, record)
+
+    def pass_on(self, session: Session) -> None:
+        """What a leaving member of a shared subscription was owed and never sent goes to another that is connected."""
+        for entry in [entry for entry in session.queue if entry.group]:
+            share = self._owner.state.shares.get((session.account, entry.group))
+            members = [] if share is None else list(share.members.values())
+            others = [one for one in members if one.session.connection is not None]
+            if not others:
+                continue
+            member = others[entry.sequence % len(others)]
+            other, message = member.session, entry.message
+            self._owner.write((DONE, session.number, (entry.sequence,)), session.keeps)
+            identifiers = identifiers_of([member])
+            qos = min(member.qos, message.qos)
+            moved = Entry(other.next_sequence, message, qos, identifiers, entry.retain, entry.group)
+            if other.keeps and qos:
+                owed = (other.number, moved.sequence, qos, identifiers, int(entry.retain), entry.group)
+                self._owner.record((MESSAGE, message.fields(), (owed,)))
+            self._owner.state.owe(other, moved)
+            self.wake(other)
+
+
+def delivery_of(entry: Entry, dup: bool) -> Delivery:
+    if entry.received:
+        return Delivery(None, entry.packet_id)
+    return Delivery(entry.message, entry.packet_id, entry.qos, entry.retain, dup, entry.identifiers)
+
+
+def fits(entry: Entry, session: Session) -> bool:
+    """Whether its PUBLISH is within what the client takes."""
+    message = entry.message
+    size = 4 + len(message.topic) + len(message.payload or b"")
+    if session.level == 5:
+        properties = len(message.properties) + len(entry.identifiers) + (5 if message.expires_ms else 0)
+        size += properties + len(varint(properties))
+    if size + 5 <= session.packet_bytes_max:
+        return True
+    return size + 1 + len(varint(size)) <= session.packet_bytes_max
+
+
+def fill(message: Message, record: Record) -> None:
+    """The payload of a reference, as read."""
+    read = message_of(record, message.stream)
+    if read is None:
+        message.gone = True
+        return
+    message.topic, message.payload, message.properties = read.topic, read.payload, read.properties
+    message.expires_ms = read.expires_ms
