@@ -20,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -143,24 +144,28 @@ class MqttWriter(Writer):
     def __init__(self, port: int) -> None:
         super().__init__()
         self.numbers: dict[int, bytes] = {}
-        self.lock = threading.Lock()
+        self.answered: deque[int] = deque()
         self.client = connect_kept(port, "writer")
-        self.client.on_publish = self.published
+        # paho holds its own lock here, and takes it in `publish`: only note the number
+        self.client.on_publish = lambda client, data, number, reason, properties: self.answered.append(number)
 
-    def published(self, client: Any, data: Any, number: int, reason: Any, properties: Any) -> None:
-        with self.lock:
-            self.end(self.numbers.pop(number))
+    def take_answers(self) -> None:
+        while self.answered:
+            self.end(self.numbers.pop(self.answered.popleft()))
 
     def run(self, stop: threading.Event) -> None:
         self.client.loop_start()
         while not stop.is_set():
+            self.take_answers()
             if len(self.in_flight) >= IN_FLIGHT:
                 time.sleep(0.002)
                 continue
-            with self.lock:
-                id = self.begin()
-                self.numbers[self.client.publish(f"{TOPIC}/mqtt", id, qos=1).mid] = id
-        wait_for(lambda: not self.in_flight, 20)
+            id = self.begin()
+            self.numbers[self.client.publish(f"{TOPIC}/mqtt", id, qos=1).mid] = id
+        deadline = time.monotonic() + 20
+        while self.in_flight and time.monotonic() < deadline:
+            self.take_answers()
+            time.sleep(0.002)
         self.client.disconnect()
         self.client.loop_stop()
 

@@ -18,6 +18,7 @@ import argparse
 import asyncio
 import hashlib
 import json
+import queue
 import subprocess
 import sys
 import tempfile
@@ -133,31 +134,26 @@ def split_address(address: str) -> tuple[str, int]:
 
 def publish_by_mqtt(address: str, packages: Sequence[Package], acknowledged: Tally) -> None:
     """paho-mqtt, QoS 1: a record counts when its PUBACK is here."""
+    answered: queue.SimpleQueue[int] = queue.SimpleQueue()
     in_flight: dict[int, Package] = {}
-    lock = threading.Lock()
-    all_acknowledged = threading.Event()
-
-    def on_publish(client: mqtt.Client, userdata: object, number: int, *rest: object) -> None:
-        with lock:  # `publish` returns the number before this can take it out
-            package = in_flight.pop(number)
-        acknowledged.add(package.section, package.text)
-        if acknowledged.records == len(packages):
-            all_acknowledged.set()
-
     client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="demo-publisher")
-    client.on_publish = on_publish
+    client.on_publish = lambda client, userdata, number, reason, properties: answered.put(number)
     client.max_queued_messages_set(0)
     client.max_inflight_messages_set(1000)
+
+    def count_one(wait_s: float) -> None:
+        with suppress(queue.Empty):
+            package = in_flight.pop(answered.get(timeout=wait_s))
+            acknowledged.add(package.section, package.text)
+
     client.connect(*split_address(address))
     client.loop_start()
     for package in packages:
-        while len(in_flight) > 5000:
-            time.sleep(0.001)
-        with lock:
-            number = client.publish(f"{TOPIC}/{package.section}", package.text, qos=1).mid
-            in_flight[number] = package
-    while packages and not all_acknowledged.wait(0.1):
-        pass
+        in_flight[client.publish(f"{TOPIC}/{package.section}", package.text, qos=1).mid] = package
+        while not answered.empty() or len(in_flight) > 2000:
+            count_one(0.1)
+    while in_flight:
+        count_one(0.1)
     client.disconnect()
     client.loop_stop()
 
