@@ -268,6 +268,8 @@ def check_streams(life: Life, engine: DiskEngine, opened: Opened, power_cut: boo
             for commit, base, batch in batches
             if base + int.from_bytes(batch[23:27]) + 1 > found.start and base < found.end
         )
+        if found.start == found.end:
+            expected = b""  # trimmed within a batch that an ``os`` stream then lost
         if data != expected:
             raise Violation(
                 f"stream {stream} holds {len(data)} bytes from {found.start} on that differ from {len(expected)}"

@@ -94,6 +94,11 @@ class DiskEngine:
         """What recovery and lazy opening found wrong and could repair or put aside, in words."""
         return self.store.faults
 
+    @property
+    def is_open(self) -> bool:
+        """It holds the directory, serving or broken."""
+        return self._locked
+
     def open(self, listener: Listener, now_ms: int) -> Opened:
         if self._locked:
             raise EngineError(ErrorCode.UNAVAILABLE, "already open")

@@ -68,6 +68,8 @@ def read_ends(files: Files) -> tuple[ends.EndsState, list[ends.StreamRecord], li
                 return None
         raise EngineError(ErrorCode.CORRUPT, "; ".join(faults))
     state, records = max(found, key=lambda one: (one[0].generation, one[0].number))
+    if state.clean and any(one[0].generation != state.generation for one in found):
+        faults.append(f"{ends.NAMES[0]} and {ends.NAMES[1]}: one is an old copy, after a stop in order")
     return state, records, faults
 
 
@@ -98,7 +100,7 @@ def recover(
     kept = found.kept
     if limit is not None:
         kept = [frame for frame in kept if frame.head.number <= limit]
-    replay = _Replay(files, segments, streams, max(found.durable, limit or 0))
+    replay = _Replay(files, segments, streams, max(found.durable, limit or 0), limit is not None)
     kept = replay.cut(kept)
     replay.apply(kept)
     last = kept[-1].head if kept else None
@@ -115,11 +117,14 @@ def recover(
 
 
 class _Replay:
-    def __init__(self, files: Files, segments: Segments, streams: dict[int, DiskStream], durable: int) -> None:
+    def __init__(
+        self, files: Files, segments: Segments, streams: dict[int, DiskStream], durable: int, reopening: bool
+    ) -> None:
         self.files = files
         self.segments = segments
         self.streams = streams
         self.durable = durable
+        self.reopening = reopening
         self.faults: list[str] = []
         self._starts: dict[int, int] = {}
         self._deleted: set[int] = set()
@@ -261,14 +266,22 @@ class _Replay:
             if data is not None:
                 self.segments.write(stream, entry.offset, [data], entry.size)
             else:
-                self._keep(stream, entry)
+                self._keep(stream, entry, number)
         stream.extend(entry.epoch, entry.base, entry.end, entry.size, entry.chain, entry.max_timestamp_ms)
 
-    def _keep(self, stream: DiskStream, entry: Entry) -> None:
-        """What the entry refers to is in the segment: the next checkpoint syncs it, and nothing may cut it."""
+    def _keep(self, stream: DiskStream, entry: Entry, number: int) -> None:
+        """What the entry refers to is in the segment: the next checkpoint syncs it.
+
+        After a failed fsync the cache may show what the disk does not have, and call it clean: there it is written again,
+        so that the next fsync means something. Of ``os`` and ``interval`` streams only by ``reopen``, which knows of one.
+        """
         path = stream.log_path(stream.active)
         self.segments.dirty[path] = stream.folder
         self.segments.unnamed.add(path)
+        if self.reopening or (number > self.durable and not entry.flags & MARKED):
+            file = self.segments.active_file(stream)
+            data = self.files.read(file.handle, entry.offset, entry.size)
+            self.segments.write(stream, entry.offset, [data], len(data))
 
     def _trim(self, number: int, before: int) -> None:
         if number in self._deleted:
