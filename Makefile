@@ -75,7 +75,7 @@ bench: setup
 
 sim: setup
 	@echo "sim: the whole gateway under a seeded clock, disk and network: SEED=$(SEED) RUNS=$(RUNS)"
-	@$(BIN)/python -m conformance.simulator --seed $(SEED) --runs $(RUNS) $(ARGS)
+	@$(BIN)/python -m conformance.simulation --seed $(SEED) --runs $(RUNS) $(ARGS)
 
 fuzz: setup
 	@echo "fuzz: each codec and session for SECONDS_EACH=$(SECONDS_EACH) seconds, SEED=$(SEED)"
