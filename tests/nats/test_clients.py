@@ -9,7 +9,8 @@ from typing import Any
 import nats
 import pytest
 from nats.aio.client import Client
-from nats.errors import NoRespondersError, TimeoutError
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as RequestTimeout
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
@@ -139,7 +140,7 @@ async def tour(address: str, prefix: str) -> list[Any]:
     )
     try:
         await pull.fetch(1, timeout=0.3)
-    except TimeoutError:
+    except RequestTimeout:
         told.append("nothing left")
     filtered = await js.pull_subscribe(
         f"{subject}.1", durable="one", config=ConsumerConfig(deliver_policy=DeliverPolicy.LAST)
