@@ -23,6 +23,7 @@ from protocols.kafka.wire import API_VERSIONS, Header
 from substrate.api import Address, Answer, Called, ErrorCode, StreamError, StreamId, Tail, Topic
 
 NAMED_FROM = 3
+IDS_FROM = 12
 EPOCHS_FROM = 7
 """Metadata tells leader epochs. librdkafka sends 0 for an epoch that it was not told, and is fenced then."""
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
@@ -87,6 +88,9 @@ class _Metadata:
         self._one_done()
 
     def _look_up(self, wanted: Any, by_id: dict[bytes, Topic]) -> None:
+        if self.exchange.version < IDS_FROM and (wanted.name is None or wanted.topic_id != NO_ID):
+            self.found.append(self._refused(wanted.name or "", Code.INVALID_REQUEST))
+            return
         if wanted.name is None:
             topic = by_id.get(wanted.topic_id)
             name = None if topic is None or is_reserved(topic.name) else name_of(topic.name)

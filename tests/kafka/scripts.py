@@ -14,7 +14,6 @@ from protocols.kafka.session import KafkaSession, Settings
 
 KEYS = {api.name: api.key for api in APIS.values()}
 CODECS = Codecs()
-STRUCTURED = {"struct"}
 
 
 def harness(delayed: bool = False, seed: int = 1, groups: Any = Groups, **settings: Any) -> Harness:
