@@ -106,6 +106,10 @@ class Hub(Host):
         self._ending = False
         while self.pressure:
             self.pressure.pop().pressed = False
+        self.send()
+
+    def send(self) -> None:
+        """Have every dirty connection send, until none is."""
         while self.dirty:
             dirty = self.dirty[:]
             del self.dirty[:]
@@ -118,7 +122,11 @@ class Hub(Host):
                     continue
                 connection.flush()
                 if outbox.large():
-                    self._large[id(outbox)] = outbox
+                    self.grew(outbox)
+
+    def grew(self, outbox: Outbox) -> None:
+        """Its buffer is large: give it back when it is not needed any more."""
+        self._large[id(outbox)] = outbox
 
     def shrink(self) -> None:
         """Give back the buffers that are not needed any more; called now and then."""

@@ -24,6 +24,7 @@ cdef class Outbox:
     cpdef bint parked(self)
     cpdef sent(self, Py_ssize_t count)
     cpdef Py_ssize_t ready(self)
+    cpdef bint large(self)
     cdef int _bound(self) except? -1
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef int _mark(self) except? -1

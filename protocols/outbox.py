@@ -211,7 +211,8 @@ class Outbox:
             self._limit = FIRST_BYTES
         return False
 
-    def large(self) -> bool:
+    @cython.ccall
+    def large(self) -> cython.bint:
         """Whether ``shrink`` would give something back."""
         return len(self._out) > KEEP_BYTES
 

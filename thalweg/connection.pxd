@@ -1,7 +1,16 @@
 from protocols.outbox cimport Outbox
 
+cdef class Turn:
+    cdef public bint under_way
+    cdef public long long now_ns
+    cdef object _begin
+    cdef object _call_soon
+    cdef object _end
+    cpdef long long enter(self)
+
 cdef class Connection:
     cdef object driver
+    cdef Turn turn
     cdef public str protocol
     cdef public object session
     cdef public Outbox outbox

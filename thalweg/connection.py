@@ -16,13 +16,17 @@ once would answer unread input with a reset, and the reset would destroy the goo
 from __future__ import annotations
 
 import os
+import time
 
 import cython
 
 from protocols.api import WireError
 
 if cython.compiled:
+    from cython.cimports.protocols.outbox import Outbox
     from cython.cimports.thalweg.socket import MSG_DONTWAIT, MSG_NOSIGNAL, send
+else:
+    from protocols.outbox import Outbox
 
 PIECE_BYTES = 4 * 1024
 TRANSPORT_BYTES = 256 * 1024
@@ -31,11 +35,57 @@ GIVEN_BYTES_MAX = 128 * 1024 * 1024
 
 
 @cython.cclass
+class Turn:
+    """Whether a turn is under way, and its time. The first to enter has its end called soon."""
+
+    def __init__(self, begin: object, call_soon: object, end: object) -> None:
+        self.under_way = False
+        self.now_ns = 0
+        self._begin = begin
+        self._call_soon = call_soon
+        self._end = end
+
+    @cython.ccall
+    def enter(self) -> cython.longlong:
+        """Something happens: returns this turn's time."""
+        if not self.under_way:
+            self.under_way = True
+            self.now_ns = time.time_ns()
+            self._begin(self.now_ns)
+            self._call_soon(self._end)
+        return self.now_ns
+
+    def over(self) -> None:
+        self.under_way = False
+
+
+def flush(dirty: list, driver: object) -> None:
+    """Send what the turn left to say; what that makes others say leaves too."""
+    outbox: Outbox
+    connection: Connection
+    while dirty:
+        batch: list = dirty[:]
+        del dirty[:]
+        for outbox in batch:
+            owner = outbox.owner
+            if owner is not None and outbox.parked():
+                driver.waits(owner)
+            outbox.marked = False
+            if owner is None:
+                continue
+            connection = owner
+            connection.flush()
+            if outbox.large():
+                driver.grew(outbox)
+
+
+@cython.cclass
 class Connection:
     """One accepted socket. asyncio's buffered protocol on one side, the hub's ``Connection`` on the other."""
 
     def __init__(self, driver: object, protocol: str) -> None:
         self.driver = driver
+        self.turn = driver.turn
         self.protocol = protocol
         self.session = None
         self.outbox = None
@@ -70,7 +120,7 @@ class Connection:
         self.outbox.owner = self
         self.driver.joined(self.protocol, self)
         peer = transport.get_extra_info("peername") or ("unix", 0)
-        now_ns = self.driver.enter()
+        now_ns = self.turn.enter()
         try:
             self.session.opened((peer[0], peer[1]), now_ns)
         except Exception as error:
@@ -123,7 +173,7 @@ class Connection:
     def resume_writing(self) -> None:
         self.writable = True
         if not self.closed:
-            self.driver.enter()
+            self.turn.enter()
             self.outbox.mark()
 
     # receiving
@@ -132,7 +182,7 @@ class Connection:
     def take(self, data: object, end: cython.Py_ssize_t):
         """Give the session what is in ``data[:end]``; keep what it does not take."""
         session = self.session
-        now_ns = self.driver.enter()
+        now_ns = self.turn.enter()
         used: cython.Py_ssize_t
         try:
             used = session.receive(data, 0, end, now_ns)
@@ -295,7 +345,7 @@ class Connection:
     def finish(self):
         """The connection is over: the session gives back what it held."""
         self.closed = True
-        now_ns = self.driver.enter()
+        now_ns = self.turn.enter()
         try:
             self.session.eof(now_ns)
         except Exception as error:

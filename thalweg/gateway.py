@@ -28,7 +28,7 @@ from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
 from thalweg.checkpointer import Checkpointer
 from thalweg.config import MEMORY, Config, parse_address
-from thalweg.connection import Connection
+from thalweg.connection import Connection, Turn, flush
 
 BUFFER_BYTES = 256 * 1024
 SHARE_BYTES = 64 * 1024
@@ -47,7 +47,6 @@ class Driver(Hub):
     ) -> None:
         self._loop = loop
         self._config = config
-        self._ending_soon = False
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stalled: list[tuple[Connection, list[Outbox]]] = []
@@ -56,31 +55,28 @@ class Driver(Hub):
         self.share_bytes = SHARE_BYTES
         self.limits: dict[str, int] = {}
         self._random = int.from_bytes(os.urandom(8), "big") | 1
+        self.turn = Turn(lambda now_ns: self.sequencer.begin(now_ns), loop.call_soon, self.end_turn)
         super().__init__(engine, MemoryEngine(), *args, **more)
         loop.call_later(SHRINK_S, self._shrink)
 
     # turns
 
     def enter(self) -> int:
-        """Something happens: a turn is under way from here. Returns the time."""
-        now_ns = time.time_ns()
-        self.sequencer.begin(now_ns)
-        if not self._ending_soon:
-            self._ending_soon = True
-            self._loop.call_soon(self.end_turn)
-        return now_ns
+        """Something happens: a turn is under way from here. Returns its time."""
+        return self.turn.enter()
 
     def touched(self) -> None:
-        if not self._ending_soon:
-            self._ending_soon = True
-            self._loop.call_soon(self.end_turn)
+        self.turn.enter()
 
     def end_turn(self) -> None:
-        self._ending_soon = False
+        self.turn.over()
         self.flush()
         if self._stalled:
             self._unstall(False)
         self.arm()
+
+    def send(self) -> None:
+        flush(self.dirty, self)
 
     def stalls(self, connection: Connection, behind: list[Outbox]) -> None:
         """This one is not read until those caught up, or STALL_S at most: a peer that reads nothing holds up nobody."""
