@@ -330,7 +330,7 @@ def test_ack_all_and_ack_none(asker: Asker) -> None:
     assert (told["num_ack_pending"], told["ack_floor"]["stream_seq"], told["num_pending"]) == (0, 3, 1)
 
 
-def test_deliver_policies(asker: Asker) -> None:
+def test_a_deliver_policy_says_where_a_consumer_begins(asker: Asker) -> None:
     for index in range(4):
         asker.stored(f"s.{index % 2}", b"%d" % index)
         asker.harness.advance(1_000)
