@@ -148,23 +148,22 @@ class SimulatedFiles:
     def killed(self) -> SimulatedFiles:
         """The disk after the process alone died: everything written is there."""
         after = SimulatedFiles(0, self.capacity)
+        after._now = self._now  # what was unsynced must count as made before the next sync
         copies: dict[int, _File] = {}
-        for path, file in self._names.items():
-            copy = None
-            if file is not None:
-                copy = copies.get(id(file)) or copies.setdefault(
-                    id(file), _File(bytearray(file.content), bytearray(file.synced), list(file.changes), file.allocated)
+
+        def copied(file: _File | None) -> _File | None:
+            if file is None:
+                return None
+            if id(file) not in copies:
+                copies[id(file)] = _File(
+                    bytearray(file.content), bytearray(file.synced), list(file.changes), file.allocated
                 )
-            after._names[path] = copy
-        for path, file in self._safe.items():
-            after._safe[path] = copies.get(id(file)) if file is not None else None
+            return copies[id(file)]
+
+        after._names = {path: copied(file) for path, file in self._names.items()}
+        after._safe = {path: copied(file) for path, file in self._safe.items()}
         after._unsafe = [
-            _Name(
-                change.folder,
-                {path: None if file is None else copies.get(id(file), _File()) for path, file in change.put.items()},
-                change.gone,
-                change.at,
-            )
+            _Name(change.folder, {path: copied(file) for path, file in change.put.items()}, change.gone, change.at)
             for change in self._unsafe
         ]
         return after
