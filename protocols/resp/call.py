@@ -60,8 +60,19 @@ class Client:
     """What the executor knows of one connection that called."""
 
     __slots__ = (
-        "address", "created_ms", "db", "dirty", "id", "last", "library", "library_version", "name", "protocol", "session",
-        "subscribed", "watches",
+        "address",
+        "created_ms",
+        "db",
+        "dirty",
+        "id",
+        "last",
+        "library",
+        "library_version",
+        "name",
+        "protocol",
+        "session",
+        "subscribed",
+        "watches",
     )
 
     def __init__(self, id: int, session: object, created_ms: int) -> None:
@@ -112,10 +123,7 @@ class Call:
 
     def find(self, key: bytes) -> Entry | None:
         """The entry of a key, unless its time has come."""
-        entry: Entry | None = self.db.entries.get(key)
-        if entry is None or not entry.expire_ms:
-            return entry
-        return self._unexpired(entry, self.db)
+        return self.find_in(self.db, key)
 
     def find_in(self, db: Database, key: bytes) -> Entry | None:
         entry: Entry | None = db.entries.get(key)
@@ -191,11 +199,12 @@ class Call:
 
     def put_text(self, key: bytes, text: bytes) -> Entry:
         """Set a string; an expiry stays as it is."""
-        return self.db.put(key, STRING, b"$%d\r\n%b\r\n" % (len(text), text))
+        entry: Entry = self.db.put(key, STRING, b"$%d\r\n%b\r\n" % (len(text), text))
+        return entry
 
     def replace(self, key: bytes, kind: int, value: Any) -> Entry:
         """Put a value whatever was there, without an expiry."""
-        entry = self.db.put(key, kind, value)
+        entry: Entry = self.db.put(key, kind, value)
         self.db.set_expire(entry, 0)
         return entry
 

@@ -38,7 +38,9 @@ class Catalogue:
     """Commands by name in upper case; a subcommand's is ``CONFIG|GET``."""
 
     def __init__(self) -> None:
-        found = {command.name.upper().encode(): command for family in FAMILIES for command in family.commands().commands}
+        found = {
+            command.name.upper().encode(): command for family in FAMILIES for command in family.commands().commands
+        }
         self.commands: Mapping[bytes, Command] = MappingProxyType(found)
         self.internal: Mapping[bytes, Command] = MappingProxyType({c.name.upper().encode(): c for c in INTERNAL})
         self.parents = frozenset(name.split(b"|")[0] for name in found if b"|" in name)

@@ -96,8 +96,21 @@ def line(call: Call, client: Client) -> bytes:
         b"watch=%d qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%b "
         b"user=default redir=-1 resp=%d lib-name=%b lib-ver=%b\n"
         % (
-            client.id, client.address, call.keyspace.settings.port, client.name, age, flags, client.db, channels, patterns,
-            -1, len(client.watches), client.last.lower(), client.protocol, client.library, client.library_version,
+            client.id,
+            client.address,
+            call.keyspace.settings.port,
+            client.name,
+            age,
+            flags,
+            client.db,
+            channels,
+            patterns,
+            -1,
+            len(client.watches),
+            client.last.lower(),
+            client.protocol,
+            client.library,
+            client.library_version,
         )
     )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import array
 from collections import deque
+from typing import Any
 
 import cython
 
@@ -104,9 +105,9 @@ class Whole:
 class Dispatcher:
     """One per keyspace."""
 
-    def __init__(self, keyspace: object) -> None:
+    def __init__(self, keyspace: Any) -> None:
         self.keyspace = keyspace
-        self.world = None
+        self.world = getattr(keyspace, "world", None)  # set when the executor starts
         self._out = bytearray(FIRST_BYTES)
         self._out_view = self._out
         self._fill = 0
@@ -528,7 +529,9 @@ class Dispatcher:
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _add(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, change: cython.longlong) -> cython.int:
+    def _add(
+        self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t, change: cython.longlong
+    ) -> cython.int:
         key: bytes = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
         entry: Entry = db.entries.get(key)
         if entry is None:

@@ -118,7 +118,9 @@ def hincrbyfloat(call: Call, words: list[bytes]) -> bytes:
     long_double_of(words[3])
     fields = call.find_hash(words[1])
     old = fields.get(words[2]) if fields else None
-    text = add_long_doubles(old, words[3], "ERR hash value is not a float", "ERR increment would produce NaN or Infinity")
+    text = add_long_doubles(
+        old, words[3], "ERR hash value is not a float", "ERR increment would produce NaN or Infinity"
+    )
     if fields is None:
         fields = call.make(words[1], HASH, {})
     fields[words[2]] = text
@@ -204,5 +206,3 @@ def commands() -> Family:
     add("hrandfield", -2, "readonly", ONE_KEY, hrandfield, "Random fields")
     add("hscan", -3, "readonly", ONE_KEY, hscan, "Fields and values, some at a time")
     return family
-
-

@@ -29,7 +29,16 @@ from protocols.resp.table import ALL_KEYS, NO_KEYS, ONE_KEY, Family
 from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, bulks, integer, null, simple
 from substrate.interest import glob_matches
 
-TYPES = {STRING: b"string", NUMBER: b"string", LIST: b"list", SET: b"set", HASH: b"hash", ZSET: b"zset", STREAM: b"stream", SHARED: b"stream"}
+TYPES = {
+    STRING: b"string",
+    NUMBER: b"string",
+    LIST: b"list",
+    SET: b"set",
+    HASH: b"hash",
+    ZSET: b"zset",
+    STREAM: b"stream",
+    SHARED: b"stream",
+}
 
 
 def delete(call: Call, words: list[bytes]) -> bytes:
@@ -327,7 +336,11 @@ def encoding_of(entry: Entry) -> bytes:
         return b"listpack" if sum(map(len, value)) + 11 * len(value) <= LIST_BYTES_MAX else b"quicklist"
     if entry.kind == HASH:
         small = len(value) <= LISTPACK_ENTRIES_MAX
-        return b"listpack" if small and all(max(len(f), len(v)) <= LISTPACK_BYTES_MAX for f, v in value.items()) else b"hashtable"
+        return (
+            b"listpack"
+            if small and all(max(len(f), len(v)) <= LISTPACK_BYTES_MAX for f, v in value.items())
+            else b"hashtable"
+        )
     if entry.kind == SET:
         if len(value) <= INTSET_ENTRIES_MAX and all(find_integer(member) is not None for member in value):
             return b"intset"
@@ -335,7 +348,9 @@ def encoding_of(entry: Entry) -> bytes:
         return b"listpack" if small and all(len(member) <= LISTPACK_BYTES_MAX for member in value) else b"hashtable"
     if entry.kind == ZSET:
         small = len(value.scores) <= LISTPACK_ENTRIES_MAX
-        return b"listpack" if small and all(len(member) <= LISTPACK_BYTES_MAX for member in value.scores) else b"skiplist"
+        return (
+            b"listpack" if small and all(len(member) <= LISTPACK_BYTES_MAX for member in value.scores) else b"skiplist"
+        )
     return b"stream"
 
 

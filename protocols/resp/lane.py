@@ -9,6 +9,8 @@ Measured (one GET in a chunk, harness): 0.9 us compiled from chunk to outbox wit
 
 from __future__ import annotations
 
+from typing import Any
+
 import cython
 
 from protocols.api import Called
@@ -32,7 +34,7 @@ BROKEN = cython.declare(cython.int, 3)
 class Lane:
     """``silent``: replies are not wanted. ``waiting``: nothing is taken until a call under way is answered."""
 
-    def __init__(self, port: object, outbox: Outbox, run: Run) -> None:
+    def __init__(self, port: Any, outbox: Outbox, run: Run) -> None:
         self.port = port
         self.outbox = outbox
         self.run = run
@@ -53,6 +55,10 @@ class Lane:
     def blocked(self) -> bool:
         """Nothing is taken while a blocking command waits or replies pile up; the driver asks after each flush."""
         return self.waiting or self.outbox.size() > UNREAD_BYTES_MAX
+
+    @blocked.setter
+    def blocked(self, value: bool) -> None:
+        self.waiting = value
 
     @cython.ccall
     @cython.exceptval(-1)

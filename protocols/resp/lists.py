@@ -183,7 +183,9 @@ def lpos(call: Call, words: list[bytes]) -> bytes:
                     "or use negative to start from the end of the list"
                 )
             if rank == -(2**63):
-                raise CommandError("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807")
+                raise CommandError(
+                    "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+                )
         elif option == b"COUNT":
             count = integer_of(words[at + 1], "ERR COUNT can't be negative")
             if count < 0:
@@ -351,6 +353,13 @@ def commands() -> Family:
     add("blpop", -3, "write noscript blocking", (1, -2, 1), bpop, "Pop at the left, or wait")
     add("brpop", -3, "write noscript blocking", (1, -2, 1), bpop, "Pop at the right, or wait")
     add("blmove", 6, "write denyoom noscript blocking", (1, 2, 1), blmove, "Move an element to another list, or wait")
-    add("brpoplpush", 4, "write denyoom noscript blocking", (1, 2, 1), blmove, "Move the last element to another list's head, or wait")
+    add(
+        "brpoplpush",
+        4,
+        "write denyoom noscript blocking",
+        (1, 2, 1),
+        blmove,
+        "Move the last element to another list's head, or wait",
+    )
     add("blmpop", -5, "write blocking movablekeys", (0, 0, 0), lmpop, "Pop from the first list that is there, or wait")
     return family

@@ -8,6 +8,7 @@ refuses the rest. CONFIG REWRITE, DEBUG, SHUTDOWN, SLOWLOG, LATENCY, MODULE, ACL
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from protocols.resp.call import Call
@@ -149,7 +150,7 @@ def section_keyspace(call: Call) -> dict[str, Any]:
     }
 
 
-SECTIONS = (
+SECTIONS: tuple[tuple[str, Callable[[Call], dict[str, Any]]], ...] = (
     ("Server", section_server), ("Clients", section_clients), ("Memory", section_memory), ("Persistence", section_persistence),
     ("Stats", section_stats), ("Replication", section_replication), ("Modules", lambda call: {}),
     ("Cluster", lambda call: {"cluster_enabled": 0}), ("Keyspace", section_keyspace),
@@ -346,7 +347,9 @@ def commands() -> Family:
     add("lastsave", 1, "loading stale fast", NO_KEYS, lastsave, "When all was last stored: now")
     add("save", 1, "admin noscript", NO_KEYS, save, "Nothing to do: writes are stored already")
     add("bgsave", -1, "admin noscript", NO_KEYS, bgsave, "Nothing to do: writes are stored already")
-    add("bgrewriteaof", 1, "admin noscript", NO_KEYS, bgrewriteaof, "Nothing to do: checkpoints are taken by themselves")
+    add(
+        "bgrewriteaof", 1, "admin noscript", NO_KEYS, bgrewriteaof, "Nothing to do: checkpoints are taken by themselves"
+    )
     add("config|get", -3, "admin noscript loading stale", NO_KEYS, config_get, "Parameters that match globs")
     add("config|set", -4, "admin noscript loading stale", NO_KEYS, config_set, "Set appendfsync")
     add("config|resetstat", 2, "admin noscript loading stale", NO_KEYS, config_resetstat, "Begin the counters anew")

@@ -22,6 +22,7 @@ downwards therefore sees every entry that is there all the time, whatever is add
 from __future__ import annotations
 
 import heapq
+from typing import Any
 
 import cython
 
@@ -40,7 +41,7 @@ SHARED = 8
 class Entry:
     """One key. It never refers back to what holds it, so the collector need not look at a million of them."""
 
-    def __init__(self, key: bytes, kind: cython.int, value: object) -> None:
+    def __init__(self, key: bytes, kind: cython.int, value: Any) -> None:
         self.key = key
         self.kind = kind
         self.value = value
@@ -76,7 +77,7 @@ class Database:
         self.blocked = {}
 
     @cython.ccall
-    def put(self, key: bytes, kind: cython.int, value: object) -> Entry:
+    def put(self, key: bytes, kind: cython.int, value: Any) -> Entry:
         """The entry of this key, made where there is none, now of this kind and value. Its expiry stays as it is."""
         entry: Entry = self.entries.get(key)
         if entry is None:

@@ -255,7 +255,13 @@ def xadd(call: Call, words: list[bytes]) -> bytes | Later:
     entry = call.find(words[1])
     if entry is None and not make:
         return null(call.protocol)
-    shared = entry.value if entry is not None and entry.kind == SHARED else shared_of(call, words[1]) if entry is None else None
+    shared = (
+        entry.value
+        if entry is not None and entry.kind == SHARED
+        else shared_of(call, words[1])
+        if entry is None
+        else None
+    )
     if shared is not None:
         if word != b"*":
             raise CommandError("ERR this stream is a topic, which gives the ids: only * is allowed")
@@ -374,9 +380,7 @@ def xread(call: Call, words: list[bytes]) -> bytes | Later | Block:
     if at >= len(words):
         raise CommandError(SYNTAX)
     if not rest or len(rest) % 2:
-        raise CommandError(
-            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified."
-        )
+        raise CommandError("ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.")
     keys, ids = rest[: len(rest) // 2], rest[len(rest) // 2 :]
     after: list[Id] = []
     for key, word in zip(keys, ids, strict=True):

@@ -166,7 +166,15 @@ class Reading:
     """One range over a topic's stream: its tail, then batch after batch until it has what was asked for."""
 
     def __init__(
-        self, keyspace: Keyspace, stream: StreamId, name: Address, first: int, last: int, count: int, reverse: bool, encode: Encode
+        self,
+        keyspace: Keyspace,
+        stream: StreamId,
+        name: Address,
+        first: int,
+        last: int,
+        count: int,
+        reverse: bool,
+        encode: Encode,
     ) -> None:
         self.keyspace = keyspace
         self.stream = stream

@@ -24,7 +24,9 @@ class Waiter:
 
     __slots__ = ("account", "block", "client", "db", "handles", "order", "protocol", "token")
 
-    def __init__(self, token: int, client: Client, account: Account, db: Database, protocol: int, block: Block, order: int) -> None:
+    def __init__(
+        self, token: int, client: Client, account: Account, db: Database, protocol: int, block: Block, order: int
+    ) -> None:
         self.token = token
         self.client = client
         self.account = account

@@ -60,7 +60,9 @@ class Run:
     ``specials`` (packed names) and ``special_names`` (upper case, longer ones) are the requests at which a cut stops.
     """
 
-    def __init__(self, specials: object = frozenset(), special_names: object = frozenset(), account: object = None) -> None:
+    def __init__(
+        self, specials: object = frozenset(), special_names: object = frozenset(), account: object = None
+    ) -> None:
         self.numbers = array.array("q", bytes(8 * 64))
         self._numbers = self.numbers
         self._room = 64

@@ -214,6 +214,7 @@ def zrank(call: Call, words: list[bytes]) -> bytes:
 
 # ranges
 
+
 class Reach:
     """Which pairs a range covers, as half-open indices into a ranking's order."""
 
@@ -421,6 +422,7 @@ def zremrange(call: Call, words: list[bytes]) -> bytes:
 
 
 # pops, random, scan
+
 
 def take(call: Call, key: bytes, ranking: Ranking, lowest: bool, count: int) -> list[Pair]:
     taken: list[Pair] = []

@@ -63,7 +63,9 @@ def combine(call: Call, words: list[bytes], at: int, storing: bool) -> tuple[lis
     while index < len(rest):
         option = rest[index].upper()
         if option == b"WEIGHTS" and how_all != "diff" and len(rest) >= index + 1 + number:
-            weights = [float_of(word, "ERR weight value is not a float") for word in rest[index + 1 : index + 1 + number]]
+            weights = [
+                float_of(word, "ERR weight value is not a float") for word in rest[index + 1 : index + 1 + number]
+            ]
             index += number
         elif option == b"AGGREGATE" and how_all != "diff" and index + 1 < len(rest):
             index += 1
@@ -131,6 +133,13 @@ def commands() -> Family:
     add = family.add
     for kind, text in (("union", "Union"), ("inter", "Intersection"), ("diff", "Difference")):
         add(f"z{kind}", -3, "readonly movablekeys", (0, 0, 0), algebra, f"{text} of sorted sets")
-        add(f"z{kind}store", -4, "write denyoom movablekeys", (1, 1, 1), algebra_store, f"Store: {text.lower()} of sorted sets")
+        add(
+            f"z{kind}store",
+            -4,
+            "write denyoom movablekeys",
+            (1, 1, 1),
+            algebra_store,
+            f"Store: {text.lower()} of sorted sets",
+        )
     add("zintercard", -3, "readonly movablekeys", (0, 0, 0), zintercard, "Size of the intersection; LIMIT")
     return family

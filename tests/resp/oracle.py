@@ -80,7 +80,9 @@ def redis_server(folder: pathlib.Path) -> Iterator[int]:
     """A real redis-server; its port."""
     assert REDIS is not None
     port = free_port()
-    process = ServerProcess([REDIS, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"], folder)
+    process = ServerProcess(
+        [REDIS, "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"], folder
+    )
     with process:
         process.wait_until_accepting(port)
         yield port

@@ -29,7 +29,9 @@ def records_of(keyspace: Keyspace) -> list[Record]:
     at = 0
     while True:
         answers: list[object] = []
-        keyspace.world.read(keyspace.world.stream, Position(at), 1 << 24, Level.DURABLE, keyspace.expect(answers.append))  # type: ignore[attr-defined]
+        keyspace.world.read(
+            keyspace.world.stream, Position(at), 1 << 24, Level.DURABLE, keyspace.expect(answers.append)
+        )  # type: ignore[attr-defined]
         answer = answers[0]
         assert isinstance(answer, Batches)
         if not answer.data:
@@ -80,11 +82,24 @@ def test_hot_commands_do_what_their_handlers_do(seed: int) -> None:
         commands.append(
             chance.choice(
                 [
-                    f"SET {key} {chance.choice(['1', 'x', '-5', '9223372036854775807'])}", f"GET {key}", f"INCR {key}",
-                    f"DECR {key}", f"LPUSH {key} 1 2", f"RPUSH {key} 3", f"LPOP {key}", f"RPOP {key}", f"SADD {key} a b",
-                    f"HSET {key} f 1 g 2", f"HGET {key} f", f"DEL {key}", f"EXISTS {key}", f"MGET {key} b c",
-                    f"LRANGE {key} 0 2", f"PEXPIRE {key} 100000", "PING",
-                ]  # fmt: skip
+                    f"SET {key} {chance.choice(['1', 'x', '-5', '9223372036854775807'])}",
+                    f"GET {key}",
+                    f"INCR {key}",
+                    f"DECR {key}",
+                    f"LPUSH {key} 1 2",
+                    f"RPUSH {key} 3",
+                    f"LPOP {key}",
+                    f"RPOP {key}",
+                    f"SADD {key} a b",
+                    f"HSET {key} f 1 g 2",
+                    f"HGET {key} f",
+                    f"DEL {key}",
+                    f"EXISTS {key}",
+                    f"MGET {key} b c",
+                    f"LRANGE {key} 0 2",
+                    f"PEXPIRE {key} 100000",
+                    "PING",
+                ]
             )
         )
     hot, slow = make_harness(seed), make_harness(seed)
@@ -102,7 +117,17 @@ def test_a_command_that_changes_nothing_records_nothing() -> None:
     peer = Peer(harness)
     peer.ask("SET a 1", "SADD s 1")
     before = len(records_of(keyspace_of(harness)))
-    peer.ask("GET a", "DEL nokey", "SADD s 1", "SET a 2 NX", "EXPIRE nokey 10", "LPUSH a 1", "SREM s 9", "PERSIST a", "XTRIM x MAXLEN 1")
+    peer.ask(
+        "GET a",
+        "DEL nokey",
+        "SADD s 1",
+        "SET a 2 NX",
+        "EXPIRE nokey 10",
+        "LPUSH a 1",
+        "SREM s 9",
+        "PERSIST a",
+        "XTRIM x MAXLEN 1",
+    )
     assert len(records_of(keyspace_of(harness))) == before
 
 

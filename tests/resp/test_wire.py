@@ -66,7 +66,14 @@ def test_one_byte_at_a_time_costs_no_second_look_at_the_arguments() -> None:
     assert cut_all(Run(), [data[i : i + 1] for i in range(len(data))]) == [words]
 
 
-@given(st.lists(st.sampled_from([b"*1\r\n", b"$3\r\n", b"foo", b"\r\n", b"*-1\r\n", b"$0\r\n", b"*x\r\n", b"\x00", b"PING\r\n", b"\n"]), max_size=12))
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"*1\r\n", b"$3\r\n", b"foo", b"\r\n", b"*-1\r\n", b"$0\r\n", b"*x\r\n", b"\x00", b"PING\r\n", b"\n"]
+        ),
+        max_size=12,
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_near_grammar_gives_requests_or_an_error_however_it_is_cut(parts: list[bytes]) -> None:
     data = b"".join(parts)
