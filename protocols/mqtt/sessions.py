@@ -174,8 +174,10 @@ class Sessions:
         outer = self._enter()
         now_ms = now_ns // 1_000_000
         while self._timers and self._timers[0][0] <= now_ms:
-            _, number = heapq.heappop(self._timers)
+            at_ms, number = heapq.heappop(self._timers)
             session = self.state.sessions.get(number)
+            if session is not None and session.timed_ms == at_ms:
+                session.timed_ms = 0
             if session is not None and session.left_ms:
                 if session.will_at_ms and session.will_at_ms <= now_ms:
                     self._publish_will(session)
@@ -317,6 +319,9 @@ class Sessions:
         at_ms = self._ends_ms(session)
         if session.will_at_ms:
             at_ms = min(at_ms, session.will_at_ms)
+        if 0 < session.timed_ms <= at_ms:
+            return  # it will be looked at before
+        session.timed_ms = at_ms
         heapq.heappush(self._timers, (at_ms, session.number))
         self.world.wake(at_ms * 1_000_000)
 

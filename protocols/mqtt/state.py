@@ -155,7 +155,7 @@ class Session:
 
     __slots__ = (
         "account", "client_id", "connection", "entries", "expiry_s", "inbound", "inflight", "left_ms", "level", "next_packet_id",
-        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "subscriptions", "will",
+        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "subscriptions", "timed_ms", "will",
         "will_at_ms", "window",
     )  # fmt: skip
 
@@ -175,6 +175,7 @@ class Session:
         self.left_ms = 0  # 0: connected, as far as the state knows
         self.will: WillMessage | None = None
         self.will_at_ms = 0
+        self.timed_ms = 0  # when the executor looks at it next; 0: not
         # of the connection, never recorded
         self.connection: object = None
         self.pull = 0
