@@ -394,7 +394,7 @@ def xread(call: Call, words: list[bytes]) -> bytes | Later | Block:
     for key, id in zip(keys, after, strict=True):
         found = find_either(call, key)
         if isinstance(found, Shared):
-            watched.append(found)
+            watched.append((found.stream, key))
             parts.append(found.range(call, (id[0] + 1, 0), HIGHEST, count, False, entries_reply))
         elif found is None or found.last <= id:
             parts.append(EMPTY)
@@ -412,7 +412,7 @@ def xread(call: Call, words: list[bytes]) -> bytes | Later | Block:
         return null_array(call.protocol)
     resolved = words[: at + 1] + keys + [id_text(id) for id in after]
     block = Block(keys, deadline_ms, null_array(call.protocol), resolved)
-    block.streams = [(found.stream, key) for found, key in zip(watched, keys, strict=False)]
+    block.streams = watched
     return block
 
 

@@ -75,7 +75,7 @@ def test_redis_py_collections(client: redis.Redis) -> None:
     assert client.rpush("l", 1, 2, 3) == 3
     assert client.lrange("l", 0, -1) == ["1", "2", "3"]
     assert client.lpos("l", "2") == 1
-    assert client.blpop(["l"], timeout=1) == (["l", "1"] if isinstance(client.blpop(["l"], timeout=1), list) else ("l", "1")) or True
+    assert list(client.blpop(["l"], timeout=5)) == ["l", "1"]
     assert client.sadd("s", "x", "y") == 2
     assert client.smembers("s") == {"x", "y"}
     assert client.spop("s") in {"x", "y"}
@@ -200,7 +200,7 @@ def test_redis_cli_asks_pipes_and_scans(server: GatewayProcess, tmp_path: pathli
     assert run_tool("redis-cli", server, stdin="SET a 'hello world'\nGET a\nHSET h f 1\nHGETALL h\nFOO x\n") == (
         "OK\nhello world\n1\nf\n1\nERR unknown command 'FOO', with args beginning with: 'x' \n\n"
     )
-    assert run_tool("redis-cli", server, "-3", "HGETALL", "h") == "f 1\n" or True
+    assert "proto" in run_tool("redis-cli", server, "-3", "HELLO")
     data = "".join(f"*3\r\n$3\r\nSET\r\n$5\r\nk{n:04d}\r\n$1\r\nx\r\n" for n in range(2000))
     assert "errors: 0, replies: 2000" in run_tool("redis-cli", server, "--pipe", stdin=data)
     assert len(run_tool("redis-cli", server, "--scan", "--pattern", "k*").split()) == 2000
