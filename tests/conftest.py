@@ -27,6 +27,7 @@ hypothesis.settings.load_profile("thalweg")
 
 GATEWAY = [sys.executable, "-m", "thalweg", "serve"]
 SLOW_FIXTURES = {"gateway", "start_gateway", "peer"}
+SLOW_PATHS = ("tests/cross/", "tests/transports/test_namespaces", "many_streams")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +64,8 @@ def pytest_report_header() -> str:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What starts processes is not for `make`, which answers in under a minute."""
     for item in items:
-        if SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        starts = SLOW_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if starts or any(part in item.nodeid for part in SLOW_PATHS):
             item.add_marker(pytest.mark.slow)
 
 
