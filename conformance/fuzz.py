@@ -37,6 +37,8 @@ SWELL_RATIO_MAX = 9.0
 SWELL_S_MIN = 0.02
 """Cheaper than this is not judged: noise."""
 SHORTEN_S_MAX = 10.0
+SHOWN_BYTES = 400
+"""Of one step; the seed and the episode's number give all of it."""
 ENDLESS_S = 1
 """CPU seconds of one call after which it is broken off."""
 
@@ -51,7 +53,12 @@ class Step:
     milliseconds: int = 0
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.client} {self.data!r} {self.milliseconds or ''}".strip()
+        shown = (
+            repr(self.data)
+            if len(self.data) <= SHOWN_BYTES
+            else f"{self.data[:SHOWN_BYTES]!r}... ({len(self.data)} bytes)"
+        )
+        return f"{self.kind} {self.milliseconds} ms" if self.kind == "advance" else f"{self.kind} {self.client} {shown}"
 
 
 class Endless(Exception):
@@ -220,6 +227,8 @@ def run_episode(protocol: str, seed: int, episode: int) -> Failure | None:
 def shorten(failure: Failure, run: Callable[[Sequence[Step]], Failure | None]) -> Failure:
     """The same failure with fewer steps, as far as there is time."""
     deadline = time.monotonic() + SHORTEN_S_MAX
+    if (again := run(joined(failure.steps))) is not None and again.what == failure.what:
+        failure = again
     size = max(1, len(failure.steps) // 2)
     while size:
         at = 0
@@ -235,6 +244,18 @@ def shorten(failure: Failure, run: Callable[[Sequence[Step]], Failure | None]) -
                 at += size
         size //= 2
     return failure
+
+
+def joined(steps: Sequence[Step]) -> list[Step]:
+    """The same bytes in fewer pieces: what one client sends in a row, at once."""
+    fewer: list[Step] = []
+    for step in steps:
+        last = fewer[-1] if fewer else step
+        if fewer and step.kind == last.kind == "send" and step.client == last.client:
+            fewer[-1] = Step("send", step.client, last.data + step.data)
+        else:
+            fewer.append(step)
+    return fewer
 
 
 # cost
