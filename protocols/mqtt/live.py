@@ -101,7 +101,7 @@ class Live:
             Malformed: not a topic name.
         """
         check_topic(topic)
-        if refused(topic):
+        if refused(topic) or topic.count(b"/") >= mapping.LEVELS_MAX:
             return None
         address = mapping.address_of(topic)
         route = self._port.resolve(self._account, address)
