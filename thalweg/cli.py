@@ -48,7 +48,8 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser(
         "verify", allow_abbrev=False, help="read a data directory (of a stopped process) and report damage"
     )
-    verify.add_argument("directory", metavar="DIR", type=pathlib.Path)
+    verify.add_argument("directory", metavar="DIR", help="what --data of the process was")
+    verify.add_argument("--json", action="store_true", help="print the report as JSON")
     verify.set_defaults(run=run_verify)
     return top
 
@@ -139,6 +140,6 @@ def run_config_check(options: argparse.Namespace) -> int:
 
 
 def run_verify(options: argparse.Namespace) -> int:
-    from thalweg.verify import verify
+    from thalweg.verify import main as verify
 
-    return int(verify(options.directory))
+    return verify(options.directory, options.json)
