@@ -58,6 +58,7 @@ class Live:
         self.forwarder = Forwarder(session, self, level, packet_bytes_max)
         self.now_ns = 0
         self.no_local = False
+        self._no_local_filters = 0
         self._subscriptions: dict[bytes, tuple[LiveSubscription, Handle]] = {}
         self._trie: Trie[LiveSubscription] = Trie()
         self._wants: dict[bytes, Want] = {}
@@ -75,18 +76,19 @@ class Live:
         handle = self._port.subscribe(self._account, made.pattern, self.sink)
         self._subscriptions[text] = made, handle
         self._trie.add(made.pattern, made)
-        self._changed()
+        self._changed(int(made.no_local))
 
     def unsubscribe(self, text: bytes) -> None:
         found = self._subscriptions.pop(text, None)
         if found is not None:
             found[1].close()
             self._trie.remove(found[0].pattern, found[0])
-            self._changed()
+            self._changed(-int(found[0].no_local))
 
-    def _changed(self) -> None:
+    def _changed(self, no_local_filters: int) -> None:
         self._wants.clear()
-        self.no_local = any(one.no_local for one, _ in self._subscriptions.values())
+        self._no_local_filters += no_local_filters
+        self.no_local = self._no_local_filters > 0
 
     def close(self) -> None:
         for text in list(self._subscriptions):
