@@ -72,6 +72,14 @@ class Port(Protocol):
         """Where this address goes now. Costs a walk of the interest trie: keep a bounded cache in front."""
         ...
 
+    def resolve_beneath(self, account: Account, prefix: Address, deep: bool = False) -> Route | None:
+        """Where every address goes that is ``prefix`` and one token more (``deep``: one or more); None: it depends on which.
+
+        For addresses that are used once (inboxes): one look-up serves all that share all tokens but the last. The
+        route's own address is one of them; make another Route of it before publishing.
+        """
+        ...
+
     def topic(self, account: Account, name: Address) -> Topic | None:
         """The topic of this name."""
         ...
@@ -148,8 +156,12 @@ class Session(Protocol):
     """When ``tick`` is due next; 0: never. Read by the driver after every call; may move either way."""
     closing: bool
     """The driver closes the connection once the outbox is empty (or 1 s later)."""
-    blocked: bool
-    """``receive`` took less than it was given because of back-pressure; it is called again when ``unblock`` says so."""
+
+    @property
+    def blocked(self) -> bool:
+        """``receive`` took less than it was given because of back-pressure; it is called again when ``unblock`` says so."""
+        ...
+
     wants_bytes: int
     """A hint: the frame being received needs this many bytes in all; 0: unknown. The driver reads it into one buffer."""
 

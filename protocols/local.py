@@ -454,6 +454,9 @@ class LocalPort:
     def resolve(self, account: Account, address: Address) -> Route:
         return self._sequencer.interest.resolve(account, address)
 
+    def resolve_beneath(self, account: Account, prefix: Address, deep: bool = False) -> Route | None:
+        return self._sequencer.interest.resolve_beneath(account, prefix, deep)
+
     def topic(self, account: Account, name: Address) -> Topic | None:
         return self._sequencer.topics.topics.get((account, name))
 

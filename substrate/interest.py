@@ -237,6 +237,21 @@ class Trie(Generic[Entry]):
         return any(node.children or node.one or node.some or node.any for node in frontier)
 
 
+    def alike(self, prefix: bytes, deep: bool) -> bool:
+        """Whether all addresses made of these tokens and one more (``deep``: one or more) match the same patterns."""
+        frontier = [self._root]
+        for part in prefix.split(b"/"):
+            below: list[_Node[Entry]] = []
+            for node in frontier:
+                child = node.children.get(part)
+                if child is not None:
+                    below.append(child)
+                if node.one is not None:
+                    below.append(node.one)
+            frontier = below
+        return not any(node.children or (deep and node.one) for node in frontier)
+
+
 class Subscription:
     """One sink's interest; also its handle."""
 
@@ -330,6 +345,18 @@ class Interest:
             else:
                 queues.setdefault((subscription.sink.protocol, subscription.group), []).append(subscription.sink)
         return Route(account, address, self.generation, stream, topic, tuple(sinks), tuple(map(tuple, queues.values())))
+
+    def resolve_beneath(self, account: Account, prefix: Address, deep: bool = False) -> Route | None:
+        """Where every address goes that is ``prefix`` and one token more (``deep``: one or more); None: it depends on which.
+
+        Its ``address`` is one of them, and so is its stream's partition.
+        """
+        trie, captures = self._tries.get(account), self._captures.get(account)
+        if self._globs.get(account) or not (trie is None or trie.alike(prefix, deep)):
+            return None
+        if not (captures is None or captures.alike(prefix, deep)):
+            return None
+        return self.resolve(account, Address(prefix + b"/."))
 
 
 def partition_of(address: bytes, partitions: int) -> int:

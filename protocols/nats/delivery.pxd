@@ -46,6 +46,7 @@ cdef class Delivery:
     cdef public long long messages
     cdef public long long message_bytes
     cdef dict _plans
+    cdef dict _beneath
     cdef Plan _plan
     cdef Group _group
     cdef list _replies
@@ -57,4 +58,6 @@ cdef class Delivery:
     cdef int _give(self, const unsigned char[::1] view, NatsSink sink, bytes subject, bytes prefix) except -1
     cdef int _flush(self) except -1
     cdef Plan _find(self, const unsigned char[::1] view)
+    cdef Plan _wide(self, bytes subject)
+    cdef Plan _derive(self, bytes subject)
     cdef Py_ssize_t _draw(self, Py_ssize_t count) except -1

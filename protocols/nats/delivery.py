@@ -6,6 +6,8 @@ Rules of the machine:
 * A chunk is one ``receive``. Runs of equal subjects have one *plan*: who gets them. A plan is found once per run, kept in
   a bounded cache by subject and good while its generation is the port's. Subjects that are used once (``_INBOX.``,
   ``$JS.``) are looked up each time and never enter the cache.
+* What is not in the cache is mostly a subject that is used once (an inbox, ``orders.<id>``): where all goes that differs
+  from it in the last token only is kept too (``resolve_beneath``), and one such route serves them all.
 * For a subscriber of this protocol a message is two copies: the plan's ``MSG subject sid `` and, as it came, what follows
   the subject on the wire. No Python object per message.
 * Whoever else listens, and the stream that captures the subject, get the run as one ``Group`` through the port; the group
@@ -19,21 +21,22 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
-    from cython.cimports.protocols.nats.wire import Frame, same
+    from cython.cimports.protocols.nats.wire import Frame, plain_address, same, valid_subject
     from cython.cimports.protocols.outbox import Outbox
     from cython.cimports.substrate.group import Group
 else:
-    from protocols.nats.wire import Frame, same
+    from protocols.nats.wire import Frame, plain_address, same, valid_subject
     from protocols.outbox import Outbox
     from substrate.group import Group
 
 from protocols.nats.mapping import delivery_of, header_tuple, subject_address, subject_of_address
-from protocols.nats.wire import BROKEN, HPUB, MORE, PING, PONG, PUB, valid_subject
-from substrate.api import REPLY
+from protocols.nats.wire import BROKEN, HPUB, MORE, PING, PONG, PUB
+from substrate.api import REPLY, Address, Route
 
 PROTOCOL = "nats"
 PLANS_MAX = 1024
 """Per connection; the oldest leaves."""
+BENEATH_MAX = 64
 REPLIES_MAX = 4096
 """Messages of one group that wait for their acknowledgement's text: bounds what an executor elsewhere may hold back."""
 
@@ -185,6 +188,7 @@ class Delivery:
         self.messages = 0
         self.message_bytes = 0
         self._plans = {}
+        self._beneath = {}
         self._plan = None
         self._group = None
         self._replies = []
@@ -398,12 +402,71 @@ class Delivery:
         if plan is not None and plan.generation == self.generation:
             return plan
         once: cython.bint = subject.startswith((b"_INBOX.", b"$JS."))
-        plan = self.session.make_plan(subject)
+        plan = self._derive(subject)
+        if plan is None:
+            plan = self.session.make_plan(subject)
         if not once:
             if len(self._plans) >= PLANS_MAX and subject not in self._plans:
                 del self._plans[next(iter(self._plans))]
             self._plans[subject] = plan
         return plan
+
+    @cython.cfunc
+    def _wide(self, subject: bytes) -> Plan:
+        """The plan of all subjects that differ from this valid one only at their end; None: there is none."""
+        cut: cython.Py_ssize_t = 8 if subject.startswith(b"$JS.ACK.") else subject.rfind(b".") + 1
+        if cut < 2:
+            return None
+        key: bytes = subject[:cut]
+        wide: Plan = self._beneath.get(key)
+        if wide is None or wide.generation != self.generation:
+            wide = self.session.plan_beneath(key)
+            if len(self._beneath) >= BENEATH_MAX and key not in self._beneath:
+                del self._beneath[next(iter(self._beneath))]
+            self._beneath[key] = wide
+        return None if wide.route is None else wide
+
+    @cython.cfunc
+    def _derive(self, subject: bytes) -> Plan:
+        """The plan of a subject, from that of all its neighbours; None: look it up."""
+        if not valid_subject(subject):
+            return None
+        wide: Plan = self._wide(subject)
+        if wide is None:
+            return None
+        route = wide.route
+        if wide.needs_port:
+            address = plain_address(subject)
+            if address is None or (route.topic is not None and len(route.topic.streams) != 1):
+                return None
+            route = Route(
+                route.account, Address(address), route.generation, route.stream, route.topic, route.sinks, route.queues
+            )
+        plan: Plan = Plan.__new__(Plan)
+        plan.subject = subject
+        plan.route = route
+        plan.generation = wide.generation
+        plan.sinks = wide.sinks
+        plan.prefixes = [b"MSG " + subject + b" " + sink.sid + b" " for sink in wide.sinks]
+        plan.queues = wide.queues
+        plan.kernel = wide.kernel
+        plan.needs_port = wide.needs_port
+        plan.special = wide.special
+        plan.heard = wide.heard
+        plan.stream = wide.stream
+        return plan
+
+    def reply_sinks(self, reply: bytes) -> list:
+        """Who of this protocol gets one message to this subject now; None: look it up."""
+        if not valid_subject(reply):
+            return []
+        if not self.session.echo:
+            return None  # plans leave this connection out, an answer of the server's does not
+        self.generation = self.session.port.generation
+        wide: Plan = self._wide(reply)
+        if wide is None or wide.queues or not wide.kernel:
+            return None
+        return wide.sinks
 
     def plans_kept(self) -> int:
         """How many subjects are remembered."""

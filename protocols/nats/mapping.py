@@ -15,6 +15,9 @@ NATS reader sees of them, is the table in README.md.
 
 from __future__ import annotations
 
+from typing import cast
+
+from protocols.nats.wire import plain_address, read_block, write_block
 from substrate.address import NATS, join
 from substrate.api import ADDRESS, CONTENT_TYPE, CORRELATION, EXPIRES_MS, QOS, REPLY, RESERVED, RETAIN, Address, Record
 from substrate.interest import ONE, SOME, Tokens
@@ -34,7 +37,8 @@ FIRST_LINE = b"NATS/1.0"
 
 def subject_address(subject: bytes) -> Address:
     """The canonical address of a valid literal subject."""
-    return NATS.address(subject)
+    plain = cast("bytes | None", plain_address(subject))
+    return NATS.address(subject) if plain is None else Address(plain)
 
 
 def subject_of_address(address: bytes) -> bytes:
@@ -71,6 +75,9 @@ def reserved(subject: bytes) -> bool:
 
 def header_tuple(block: bytes) -> Headers:
     """The record headers of a header block."""
+    plain = cast("Headers | None", read_block(block))
+    if plain is not None:
+        return plain
     found: list[tuple[bytes, bytes | None]] = []
     whole = True
     if block.startswith(FIRST_LINE) and block.endswith(b"\r\n\r\n"):
@@ -89,6 +96,11 @@ def header_tuple(block: bytes) -> Headers:
 
 def header_block(headers: Headers) -> bytes:
     """The header block of record headers; nothing if there is nothing to show."""
+    if not headers:
+        return b""
+    plain = cast("bytes | None", write_block(headers))
+    if plain is not None:
+        return plain
     for name, value in headers:
         if name == BLOCK and value:
             return value

@@ -256,6 +256,21 @@ class NatsSession:
             plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
         return plan
 
+    def plan_beneath(self, prefix: bytes) -> Plan:
+        """Who gets what is published to any subject of this prefix (dot included) and one token more; no route: it depends.
+
+        Under ``$JS.ACK.`` the subjects are longer by several tokens.
+        """
+        generation = self.port.generation
+        route = None
+        if not reserved(prefix[:-1]) and not prefix.startswith(API):
+            route = self.port.resolve_beneath(self.account, subject_address(prefix[:-1]), prefix == ACK)
+        plan = Plan(prefix, route, generation, self)
+        plan.special = prefix == ACK
+        if route is not None and route.stream and route.topic is not None:
+            plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
+        return plan
+
     def _facts_of(self, topic: Topic) -> StreamFacts | None:
         kept = self._facts.get(topic.streams[0])
         if kept is None or kept[0] is not topic:
@@ -487,6 +502,9 @@ class NatsSession:
 
     def _sinks(self, reply: bytes) -> list[NatsSink]:
         """Who of this protocol gets one message to this subject."""
+        known: list[NatsSink] | None = self.delivery.reply_sinks(reply)
+        if known is not None:
+            return known
         if not wire.valid_subject(reply) or reserved(reply):
             return []
         route = self.port.resolve(self.account, subject_address(reply))

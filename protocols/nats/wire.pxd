@@ -24,3 +24,8 @@ cdef class Frame:
 
 cdef Py_ssize_t number(const unsigned char[::1] view, Py_ssize_t start, Py_ssize_t end) except? -99
 cdef bint same(const unsigned char[::1] view, Py_ssize_t start, Py_ssize_t end, bytes text) except? -1
+cpdef bint valid_subject(bytes subject, bint wildcards=*) except -1
+cpdef plain_address(bytes subject)
+cdef bint _clean(bytes text, Py_ssize_t start, Py_ssize_t end) except -1
+cpdef read_block(bytes block)
+cpdef write_block(tuple headers)

@@ -279,16 +279,95 @@ class Frame:
         return kind
 
 
-def valid_subject(subject: bytes, wildcards: bool = False) -> bool:
+@cython.ccall
+@cython.exceptval(-1, check=False)
+def valid_subject(subject: bytes, wildcards: cython.bint = False) -> cython.bint:
     """Whether a subject may be published to (or, with wildcards, subscribed): no empty token, no blank, ``>`` only last.
 
     nats-server 2.15 server/sublist.go, IsValidSubject (behaviour). A NUL byte is refused here.
     """
-    if not subject or b"\f" in subject or b"\0" in subject:
+    length: cython.Py_ssize_t = len(subject)
+    at: cython.Py_ssize_t
+    start: cython.Py_ssize_t = 0
+    byte: cython.uchar
+    if length == 0:
         return False
-    tokens = subject.split(b".")
-    if b"" in tokens:
-        return False
-    if wildcards:
-        return b">" not in tokens[:-1]
-    return b"*" not in tokens and b">" not in tokens
+    for at in range(length + 1):
+        byte = 46 if at == length else subject[at]
+        if byte == 0 or byte == 12:
+            return False
+        if byte == 46:
+            if at == start:
+                return False
+            if at == start + 1 and (subject[start] == 42 or subject[start] == 62):
+                if not wildcards or (subject[start] == 62 and at < length):
+                    return False
+            start = at + 1
+    return True
+
+
+@cython.ccall
+def plain_address(subject: bytes) -> object:
+    """The canonical text of a valid literal subject that needs no unescaping; None: it may need some."""
+    if b"/" in subject or b"%" in subject:
+        return None
+    return subject.replace(b".", b"/")
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def _clean(text: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
+    """Only printable ASCII."""
+    at: cython.Py_ssize_t
+    byte: cython.uchar
+    for at in range(start, end):
+        byte = text[at]
+        if byte < 32 or byte > 126:
+            return False
+    return True
+
+
+@cython.ccall
+def read_block(block: bytes) -> object:
+    """The (name, value) pairs of a header block as clients write it: ASCII, ``Name: value``; None: look more closely."""
+    length: cython.Py_ssize_t = len(block)
+    at: cython.Py_ssize_t = 10
+    colon: cython.Py_ssize_t
+    stop: cython.Py_ssize_t
+    if length < 14 or not block.startswith(b"NATS/1.0\r\n") or not block.endswith(b"\r\n\r\n"):
+        return None
+    found: list = []
+    while at < length - 2:
+        stop = block.find(b"\r\n", at)
+        colon = block.find(b": ", at, stop)
+        if (
+            colon <= at
+            or colon + 2 >= stop
+            or block[colon + 2] == 32
+            or block[stop - 1] == 32
+            or not _clean(block, at, stop)
+        ):
+            return None
+        name: bytes = block[at:colon]
+        if b" " in name or b":" in name or name.startswith(b"thalweg-"):
+            return None
+        found.append((name, block[colon + 2 : stop]))
+        at = stop + 2
+    return tuple(found)
+
+
+@cython.ccall
+def write_block(headers: tuple) -> object:
+    """The header block of (name, value) pairs that need no second look; None: look more closely."""
+    parts: list = [b"NATS/1.0\r\n"]
+    for name, value in headers:
+        if value is None or not name or not _clean(name, 0, len(name)) or not _clean(value, 0, len(value)):
+            return None
+        if name.startswith(b"thalweg-") or b" " in name or b":" in name:
+            return None
+        parts.append(name)
+        parts.append(b": ")
+        parts.append(value)
+        parts.append(b"\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
