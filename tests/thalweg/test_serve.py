@@ -131,3 +131,18 @@ def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
     status, said = complaint("--data", str(tmp_path / "data"), "--kafka", "127.0.0.1:0", *OFF)
     assert status == 1
     assert len(said.splitlines()) == 1, said
+
+
+def verify(data: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "thalweg", "verify", data], capture_output=True, text=True, timeout=60, cwd=ROOT
+    )
+    return done.returncode, done.stdout
+
+
+def test_verify_finds_a_stopped_directory_sound_and_a_running_one_busy(start_gateway: Callable[..., Any]) -> None:
+    gateway = start_gateway()
+    assert verify(gateway.data)[0] == 1
+    assert gateway.stop() == 0
+    status, said = verify(gateway.data)
+    assert (status, said.splitlines()[-1]) == (0, "sound")
