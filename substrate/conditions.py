@@ -107,7 +107,9 @@ class Producers:
             return Rejected("sequence", -1)
         known = self._producers.get(header.producer_id)
         if known is None:
-            return None
+            # A producer that nothing is known of may go on anywhere, as in Kafka, if its batches may have been trimmed.
+            # Else its first one was refused, and what it had sent behind it would leave a gap.
+            return None if header.base_sequence == 0 or stream.start > 0 else Rejected("sequence", 0)
         epoch, kept = known
         last_sequence = (header.base_sequence + header.last_offset_delta) & 0x7FFFFFFF
         if header.producer_epoch < epoch:

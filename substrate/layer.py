@@ -157,8 +157,9 @@ class StreamLayer:
         if former is not None and former.key == key and in_memory == (former.config.durability is Durability.MEMORY):
             made = self._former.pop(stream)
             self._engine_of(config).create(stream, name, config)
-            self._engine_of(config).configure(stream, config)
-            made.config = config
+            if made.config != config:
+                self._engine_of(config).configure(stream, config)
+                made.config = config
         else:
             made = Stream(stream, key, config)
             self._engine_of(config).create(stream, name, config)

@@ -82,6 +82,8 @@ class DiskEngine:
         self._waiting = False
         """Within a call that waits for the disk: reports are put off, so that nobody is called in the middle of it."""
         self._checkpoint: Checkpoint | None = None
+        self._checkpoint_fault: OSError | None = None
+        """Why the last one failed."""
         self._covered = 0
         self._referenced_bytes = 0
         self._space = 0
@@ -697,6 +699,7 @@ class DiskEngine:
             if generation != self._generation:
                 return
             self._checkpoint = None
+            self._checkpoint_fault = error
             if error is not None:
                 self._fail(f"checkpoint: {error}")
             else:
@@ -715,6 +718,7 @@ class DiskEngine:
         if self._checkpoint is None:
             self._start_checkpoint(clean)
         generation = self._generation
+        self._checkpoint_fault = None
         self._waiting = True
         try:
             while self._checkpoint is not None:
@@ -724,6 +728,8 @@ class DiskEngine:
                     raise OSError(errno.EIO, self._broken or "the epoch has ended")
         finally:
             self._waiting = False
+        if self._checkpoint_fault is not None:  # within ``reopen`` the epoch has ended already: no other word of it comes
+            raise self._checkpoint_fault
 
     def tick(self, now_ms: int) -> None:
         """To be called a few times a second: the fsync of ``interval`` streams, and the idle journal's last word."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import pytest
 
-from conformance.stream_layer import Check, DiskStorage, MemoryStorage, SimulatedDiskStorage, Storage, checks_for
+from conformance.stream_layer import Bench, Check, DiskStorage, MemoryStorage, SimulatedDiskStorage, Storage, checks_for
 
 
 def runs(make: Callable[[], Storage]) -> list[Check]:
@@ -41,3 +42,47 @@ def test_on_the_disk_engine_over_a_real_disk(check, tmp_path):
     for storage in made:
         if storage._files is not None:
             storage._files.shut()
+
+
+def test_a_new_epoch_whose_checkpoint_fails_does_not_begin():
+    """It went on, with the journal beginning behind frames that the ends file still asked for: the next open refused."""
+    storage = SimulatedDiskStorage()
+    bench = Bench(storage)
+    bench.create()
+    bench.ordered(b"kept")
+    bench.turn()
+    bench.ordered(b"lost")
+    bench.turn(settle=False)
+    storage.fail()
+    storage.files.fault = lambda operation: errno.ENOSPC if operation.kind == "rename" else 0
+    assert not bench.layer.recover(bench.now_ms)
+    assert bench.layer.broken
+    storage.files.fault = None
+    assert bench.layer.recover(bench.now_ms)
+    bench.create()
+    bench.layer.recovered()
+    bench.ordered(b"next")
+    bench.turn()
+    storage.files = storage.files.killed()
+    bench._open()
+    bench.create()
+    assert bench.values() == [b"kept", b"next"]
+
+
+def test_what_a_killed_process_left_unsynced_is_made_durable_by_the_next():
+    storage = SimulatedDiskStorage()
+    bench = Bench(storage)
+    bench.create()
+    bench.ordered(*[bytes([index]) * 30_000 for index in range(9)])
+    bench.turn()
+    bench.ordered(b"x" * 50_000)
+    bench.turn(settle=False)
+    storage.files = storage.files.killed()
+    bench._open()
+    bench.create()
+    seen = bench.values()
+    for _ in range(5):
+        storage.lose()
+        bench._open()
+        bench.create()
+        assert bench.values() == seen
