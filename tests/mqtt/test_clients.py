@@ -260,7 +260,7 @@ def test_paho_goes_on_by_itself_after_the_process_was_killed(start_gateway: Call
     pub.close()
 
 
-def test_aiomqtt_works(port: int) -> None:
+def test_aiomqtt_publishes_and_subscribes_at_every_qos(port: int) -> None:
     async def main() -> None:
         async with (
             aiomqtt.Client("127.0.0.1", port, identifier="aio-sub", protocol=aiomqtt.ProtocolVersion.V5) as sub,
