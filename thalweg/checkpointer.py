@@ -9,7 +9,6 @@ the stream's batches, as stored, through a pipe, and trims the stream below the 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,19 +25,18 @@ if TYPE_CHECKING:
     from thalweg.gateway import Driver
 
 LOOK_S = 1.0
-UNFOLDED_BYTES = 32 * 1024 * 1024
-"""A stream that grew by this since its last checkpoint gets one; by as much as the last one's size, if that is more."""
 PIECE_BYTES = 1024 * 1024
 EXIT_S = 600.0
 
 
 class Checkpointer:
-    """The gateway's side: at most one checkpoint at a time."""
+    """The gateway's side: at most one checkpoint at a time, of a stream that grew by ``unfolded_bytes`` since its last one,
+    or by as much as that one's size if that is more."""
 
-    def __init__(self, driver: Driver, files: RealFiles, unfolded_bytes: int = 0) -> None:
+    def __init__(self, driver: Driver, files: RealFiles, unfolded_bytes: int) -> None:
         self._driver = driver
         self._files = files
-        self._unfolded_bytes = unfolded_bytes or int(os.environ.get("THALWEG_CHECKPOINT_BYTES", UNFOLDED_BYTES))
+        self._unfolded_bytes = unfolded_bytes
         self._sizes: dict[str, int] = {}
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -73,12 +71,12 @@ class Checkpointer:
                 child.kill()
                 await child.wait()
         world.unfolded_bytes -= begun_bytes
-        self._driver.count("checkpoints_total")
         found = checkpoints.load(self._files, name)
         self._sizes[name] = max((len(made.state) for made in found), default=0)
         if len(found) == 2 and found[1].last_base > 0 and world in sequencer.worlds():
             self._driver.enter()
             sequencer.layer.trim(world.stream, Position(found[1].last_base))
+        self._driver.count("checkpoints_total")
 
     def _newest(self, world: LocalWorld) -> int:
         for made in checkpoints.load(self._files, world.executor.name):

@@ -186,6 +186,8 @@ class Config:
 
     data: str = "data"
     """Directory of everything that is kept; `:memory:` keeps nothing."""
+    checkpoint_bytes: Bytes = 32 * 1024 * 1024
+    """A state stream that grew by this since its last checkpoint gets one, written by a process of its own."""
     durability: Durability = field(default_factory=Durability)
     kafka: Kafka = field(default_factory=Kafka)
     nats: Nats = field(default_factory=Nats)

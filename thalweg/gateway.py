@@ -63,7 +63,8 @@ class Driver(Hub):
 
     def enter(self) -> int:
         """Something happens: a turn is under way from here. Returns its time."""
-        return self.turn.enter()
+        now_ns: int = self.turn.enter()
+        return now_ns
 
     def touched(self) -> None:
         self.turn.enter()
@@ -200,7 +201,7 @@ class Gateway:
             raise OSError(str(error)) from error
         driver.touched()
         if files is not None:
-            self._checkpointer = Checkpointer(driver, files)
+            self._checkpointer = Checkpointer(driver, files, self.config.checkpoint_bytes)
         for server in self._servers:
             await server.start_serving()
 
