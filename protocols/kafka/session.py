@@ -75,6 +75,11 @@ def advertised() -> list[tuple[int, int, int]]:
 class KafkaSession:
     """See ``protocols.api.Session``."""
 
+    __slots__ = (
+        "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "closing", "deadline_ns",
+        "in_flight", "now_ns", "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
+    )  # fmt: skip
+
     def __init__(self, port: Port, settings: Settings | None = None) -> None:
         self.port = port
         self.settings = settings or Settings()
@@ -166,8 +171,11 @@ class KafkaSession:
                 del self._alarms[token]
                 then()
         if not self.closing and now_ns >= self._idle_ns():
-            self.port.note("kafka_idle_closed")
-            self.closing = True
+            if self.in_flight and not self._within_frame:
+                self._heard_ns = now_ns  # it waits for us: that is not idleness
+            else:
+                self.port.note("kafka_idle_closed")
+                self.closing = True
         self._set_deadline()
 
     def eof(self, now_ns: int) -> None:
@@ -190,8 +198,6 @@ class KafkaSession:
             then()  # a parked fetch gives its watches back; what it answers goes nowhere
 
     def _idle_ns(self) -> int:
-        if self.in_flight:
-            return self.now_ns + 1_000_000_000  # a parked request is not idleness: look again in a second
         wait_ms = self.settings.frame_wait_ms if self._within_frame else self.settings.idle_ms
         return self._heard_ns + wait_ms * 1_000_000
 
@@ -199,7 +205,7 @@ class KafkaSession:
         deadline = self._idle_ns()
         for at_ns, _ in self._alarms.values():
             deadline = min(deadline, at_ns)
-        self.deadline_ns = 0 if self.closing else deadline  # nothing is due any more: a past deadline would spin
+        self.deadline_ns = 0 if self.closing else deadline  # closing: nothing is due, and a past deadline spins the hub
 
     # the exchanges' side
 
