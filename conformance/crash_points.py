@@ -135,7 +135,7 @@ class Trace:
             for _ in range(chance.randrange(1, 4)):
                 self.files.step()
         elif kind < 0.85:
-            self.engine.tick(self._now_ms)
+            self.files.elapse(chance.randrange(50, 1_500))
         elif kind < 0.91:
             self._trim(chance.choice(streams))
         elif kind < 0.93:

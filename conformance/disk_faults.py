@@ -98,6 +98,8 @@ class SimulatedFiles:
         self._now = 0
         """Counts changes: the simulated disk's own time."""
         self._waiting: deque[_Sync] = deque()
+        self._now_ms = 0
+        self._alarms: list[tuple[int, Callable[[], None]]] = []
         self._posted: deque[Callable[[], None]] = deque()
         self._free: int | None = None
 
@@ -201,7 +203,22 @@ class SimulatedFiles:
             value = zlib.crc32(path.encode() + (b"/" if file is None else bytes(file.content)), value)
         return value
 
+    def elapse(self, wait_ms: int) -> None:
+        """Time passes: what was asked for ``later`` is called when it is due."""
+        until = self._now_ms + wait_ms
+        while True:
+            due = min((at for at, _call in self._alarms), default=until + 1)
+            if due > until:
+                break
+            index = next(index for index, (at, _call) in enumerate(self._alarms) if at == due)
+            self._now_ms, call = self._alarms.pop(index)
+            call()
+        self._now_ms = until
+
     # -- Files
+
+    def later(self, wait_ms: int, call: Callable[[], None]) -> None:
+        self._alarms.append((self._now_ms + wait_ms, call))
 
     def open(self, path: str, create: bool = False) -> int:
         file = self._names.get(path)
@@ -367,6 +384,7 @@ class SimulatedFiles:
         self._handles.clear()
         self._waiting.clear()
         self._posted.clear()
+        self._alarms.clear()
         self.locked_by = None
 
     # -- inside

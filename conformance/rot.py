@@ -68,8 +68,8 @@ def make_directory(seed: int, clean: bool, steps: int = 60) -> Directory:
                 if content not in versions:
                     versions.append(content)
     files.run()
-    for number in range(4):
-        trace.engine.tick(10_000_000 + number * 10_000)
+    for _ in range(4):
+        files.elapse(2_000)
         files.run()
     ends = {}
     for stream in trace.life.configs:

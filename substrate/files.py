@@ -20,7 +20,9 @@ import os
 import queue
 import resource
 import threading
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
@@ -91,6 +93,10 @@ class Files(Protocol):
         """Call this on the owner's thread, after the current turn."""
         ...
 
+    def later(self, wait_ms: int, call: Callable[[], None]) -> None:
+        """Call this on the owner's thread in about so long, unless ``shut`` comes first."""
+        ...
+
     def rename(self, source: str, target: str) -> None: ...
 
     def unlink(self, path: str) -> None: ...
@@ -122,6 +128,16 @@ class Files(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class _Job:
+    """What a thread is asked: sync these (None: everything) and say so to ``done``; or, without it, ``call`` when due."""
+
+    handles: Sequence[int] | None
+    done: Done | None
+    due_s: float = 0.0
+    call: Callable[[], None] | None = None
+
+
 class RealFiles:
     """Files under ``root``. ``post`` is the owner's loop (``loop.call_soon_threadsafe``); without one, only ``wait``
     delivers what has finished."""
@@ -133,7 +149,7 @@ class RealFiles:
         self._posted: list[Callable[[], None]] = []
         self._handles: set[int] = set()
         self._lock: int | None = None
-        self._lanes: dict[Lane, queue.SimpleQueue[tuple[Sequence[int] | None, Done] | None]] = {}
+        self._lanes: dict[Lane, queue.SimpleQueue[_Job | None]] = {}
         self._threads: list[threading.Thread] = []
         self._finished: queue.SimpleQueue[tuple[Done, OSError | None]] = queue.SimpleQueue()
         self._outstanding = 0
@@ -217,40 +233,63 @@ class RealFiles:
             _reserve(handle, offset, size)
 
     def sync(self, handles: Sequence[int], lane: Lane, done: Done) -> None:
-        self._submit(lane, tuple(handles), done)
+        self._outstanding += 1
+        self._submit(lane, _Job(tuple(handles), done))
 
     def sync_all(self, lane: Lane, done: Done) -> None:
-        self._submit(lane, None, done)
+        self._outstanding += 1
+        self._submit(lane, _Job(None, done))
 
-    def _submit(self, lane: Lane, handles: Sequence[int] | None, done: Done) -> None:
+    def later(self, wait_ms: int, call: Callable[[], None]) -> None:
+        self._submit(Lane.TURN, _Job((), None, time.monotonic() + wait_ms / 1000, call))
+
+    def _submit(self, lane: Lane, job: _Job) -> None:
         jobs = self._lanes.get(lane)
         if jobs is None:
             jobs = self._lanes[lane] = queue.SimpleQueue()
             thread = threading.Thread(target=self._work, args=(jobs,), name=f"fsync-{lane.name.lower()}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._outstanding += 1
-        jobs.put((handles, done))
+        jobs.put(job)
 
-    def _work(self, jobs: queue.SimpleQueue[tuple[Sequence[int] | None, Done] | None]) -> None:
-        """The thread: it owns nothing, it waits for the disk in the owner's place."""
-        while (job := jobs.get()) is not None:
-            handles, done = job
-            error: OSError | None = None
+    def _work(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
+        """The thread: it owns nothing, it waits for the disk and the time in the owner's place."""
+        alarms: list[_Job] = []
+        while True:
             try:
-                if handles is None:
-                    _sync_file_system(self.root)
-                else:
-                    for handle in handles:
-                        os.fdatasync(handle)
-            except OSError as caught:
-                error = caught
-            self._finished.put((done, error))
-            if self._post is not None:
-                try:
-                    self._post(self._deliver)
-                except RuntimeError:  # the loop is closed: whoever still wants to know calls wait
-                    pass
+                job = jobs.get(timeout=max(0.0, alarms[0].due_s - time.monotonic()) if alarms else None)
+            except queue.Empty:
+                alarm = alarms.pop(0)
+                if alarm.call is not None:
+                    self._tell(alarm.call)
+                continue
+            if job is None:
+                return
+            if job.done is None:
+                alarms.append(job)
+                alarms.sort(key=lambda alarm: alarm.due_s)
+                continue
+            self._finished.put((job.done, self._sync(job.handles)))
+            self._tell(self._deliver)
+
+    def _sync(self, handles: Sequence[int] | None) -> OSError | None:
+        try:
+            if handles is None:
+                _sync_file_system(self.root)
+            else:
+                for handle in handles:
+                    os.fdatasync(handle)
+        except OSError as error:
+            return error
+        return None
+
+    def _tell(self, call: Callable[[], None]) -> None:
+        if self._post is None:
+            return
+        try:
+            self._post(call)
+        except RuntimeError:  # the loop is closed: whoever still wants to know calls wait
+            pass
 
     def _deliver(self) -> None:
         while True:
@@ -276,7 +315,7 @@ class RealFiles:
         if self._post is None:
             self._posted.append(call)
         else:
-            self._post(call)
+            self._tell(call)
 
     def sync_now(self, handles: Sequence[int]) -> None:
         for handle in handles:

@@ -269,9 +269,6 @@ class MemoryEngine:
         self._stream(stream)
         del self._streams[stream]
 
-    def tick(self, now_ms: int) -> None:
-        """Nothing is due, ever."""
-
     def close(self) -> None:
         if not self._broken:
             self.flush()

@@ -38,6 +38,8 @@ from substrate.files import Files, Lane
 from substrate.memory import FIRST_SHARD
 
 LOCK = "lock"
+IDLE_MS = 250
+"""A journal to which nothing was added for so long is idle."""
 DEFAULT_OPTIONS = Options()
 
 
@@ -75,8 +77,11 @@ class DiskEngine:
         """Turns not reported yet: frame, commit, whether it waits for its own fsync."""
         self._in_flight: list[SegmentFile] = []
         """Segments that the sync under way covers."""
-        self._interval_due = 0
-        self._interval_waiting = False
+        self._interval_ms = 0
+        """How soon an ``interval`` stream that was appended to wants its fsync; 0: none does."""
+        self._marked_wanted = False
+        """The next group syncs the ``interval`` streams' segments too."""
+        self._alarm_ms = 0
         self._noted = False
         """The newest frame is a NOTE: there is nothing more to say while nothing is appended."""
         self._waiting = False
@@ -451,8 +456,9 @@ class DiskEngine:
                 continue
             if stream.sync:
                 sync = True
-            elif stream.config.durability is Durability.INTERVAL:
-                self._interval_waiting = True
+            elif stream.config.durability is Durability.INTERVAL and not self._interval_ms:
+                self._interval_ms = max(1, stream.config.interval_ms)
+                self._alarm_in(self._interval_ms)
             self._append_part(stream, part.batches, part_heads, reference_from, entries, data)
         self._commit = frame.number
         if entries:
@@ -586,6 +592,8 @@ class DiskEngine:
         journal = self._journal
         assert journal is not None
         store = self.store
+        marked = marked or self._marked_wanted
+        self._marked_wanted = False
         pinned, folders = self._pinned([*store.references, *store.marked] if marked else list(store.references))
         store.references.clear()
         if marked:
@@ -638,6 +646,8 @@ class DiskEngine:
             except OSError as caught:
                 self._fail(str(caught))
                 return
+        elif not self._noted:
+            self._alarm_in(IDLE_MS)
         if self._waiting:
             self.files.post(self._report)
         else:
@@ -678,7 +688,7 @@ class DiskEngine:
         self._unpin(pinned, folders)
         self._floor = journal.number
 
-    # -- checkpoints and time
+    # -- checkpoints and alarms
 
     def _start_checkpoint(self, clean: bool = False) -> None:
         """Begin one, unless one is under way."""
@@ -728,37 +738,47 @@ class DiskEngine:
                     raise OSError(errno.EIO, self._broken or "the epoch has ended")
         finally:
             self._waiting = False
-        if self._checkpoint_fault is not None:  # within ``reopen`` the epoch has ended already: no other word of it comes
+        if (
+            self._checkpoint_fault is not None
+        ):  # within ``reopen`` the epoch has ended already: no other word of it comes
             raise self._checkpoint_fault
 
-    def tick(self, now_ms: int) -> None:
-        """To be called a few times a second: the fsync of ``interval`` streams, and the idle journal's last word."""
-        if self._broken or self._syncing:
+    def _alarm_in(self, wait_ms: int) -> None:
+        """See to it that ``_alarm`` comes in so long or sooner."""
+        if self._alarm_ms and self._alarm_ms <= wait_ms:
             return
+        self._alarm_ms = wait_ms
+        generation = self._generation
+        seen = self._journal.number if self._journal is not None else 0
+
+        def call() -> None:
+            if generation == self._generation and not self._broken and self._alarm_ms == wait_ms:
+                self._alarm_ms = 0
+                self._alarm(seen)
+
+        self.files.later(wait_ms, call)
+
+    def _alarm(self, seen: int) -> None:
+        """The fsync of ``interval`` streams is due, or the journal has been idle for a while: name its durable end, so that
+        rot in the last frames is never taken for a torn tail."""
         journal = self._journal
         assert journal is not None
-        if self._interval_waiting and now_ms >= self._interval_due:
-            self._interval_waiting = False
-            self._interval_due = now_ms + self._interval_ms()
-            self._wanted = journal.number
-            try:
-                self._start_sync(marked=True)
-            except OSError as error:
-                self._fail(str(error))
-        elif self._synced == journal.number and not self._noted:
-            try:
+        try:
+            if self._interval_ms:
+                self._interval_ms = 0
+                self._wanted = journal.number
+                if not self._syncing:
+                    self._start_sync(marked=True)
+                else:
+                    self._marked_wanted = True
+            elif journal.number == seen == self._synced and not self._noted:
                 self._make_room(FRAME_HEADER_BYTES)
                 self._wanted = self._write_frame(Kind.NOTE, [])
                 self._start_sync()
-            except OSError as error:
-                self._fail(str(error))
-
-    def _interval_ms(self) -> int:
-        shortest = 1000
-        for stream in self._streams.values():
-            if stream.config.durability is Durability.INTERVAL and stream.config.interval_ms < shortest:
-                shortest = stream.config.interval_ms
-        return shortest
+            elif journal.number != seen and not self._noted:
+                self._alarm_in(IDLE_MS)
+        except OSError as error:
+            self._fail(str(error))
 
     # -- failing and closing
 

@@ -159,8 +159,8 @@ def test_at_idle_the_journal_names_its_durable_end_so_that_rot_is_not_a_torn_tai
     writer.append(writer.part(1, 100))
     files.run()
     before = files.operations
-    for now_ms in range(0, 2_000, 100):
-        writer.engine.tick(now_ms)
+    for _ in range(20):
+        files.elapse(100)
         files.run()
     assert files.operations == before + 2  # one frame, one fsync, then silence
     rotten = files.killed()
@@ -176,12 +176,11 @@ def test_interval_streams_are_synced_when_they_are_due() -> None:
     files = SimulatedFiles(7)
     writer = _simulated(files)
     writer.create(1, StreamConfig(durability=Durability.INTERVAL, interval_ms=100))
-    writer.engine.tick(0)
     files.run()
     writer.append(writer.part(1, 100), writer.part(1, 200_000))
     assert writer.told.durables == [1]
     assert DiskEngine(files.crashed(0), options=SMALL).open(Told(), 0).commit <= 1
-    writer.engine.tick(200)
+    files.elapse(100)
     files.run()
     for seed in range(20):
         found = DiskEngine(files.crashed(seed), options=SMALL).open(Told(), 0)
@@ -317,8 +316,6 @@ def test_equal_streams_have_equal_chain_values(tmp_path: pathlib.Path) -> None:
         writer.create(1, StreamConfig(segment_bytes=5_000 if name == "a" else 50_000))
         for size in (100, 3_000, 4_000, 70_000):
             writer.append(writer.part(1, size))
-            if name == "a":
-                writer.engine.tick(0)
         writer.engine.close()
         chains.append(verify.verify(str(tmp_path / name)).chains)
     assert chains[0] == chains[1]
