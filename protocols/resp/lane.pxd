@@ -17,5 +17,7 @@ cdef class Lane:
     cdef long long _calling
     cdef Py_ssize_t _count
     cdef dict _pending
+    cdef bytearray _held
+    cdef Py_ssize_t _take(self, object data, Py_ssize_t start, Py_ssize_t end) except? -1
     cpdef Py_ssize_t receive(self, object data, Py_ssize_t start, Py_ssize_t end, object now_ns) except? -1
     cpdef int send(self, Run run, bint waits) except? -1

@@ -24,6 +24,9 @@ else:
 
 UNREAD_BYTES_MAX = 1024 * 1024
 """Replies that may wait before nothing more is taken from a peer that does not read them."""
+HELD_BYTES_MAX = 64 * 1024
+SOON_NS = 1
+"""A deadline that is over already: the driver ticks as soon as it can."""
 COMPLETE = cython.declare(cython.int, 0)
 SPECIAL = cython.declare(cython.int, 1)
 INLINE = cython.declare(cython.int, 2)
@@ -50,11 +53,15 @@ class Lane:
         self._calling = 0
         self._count = 0
         self._pending = {}
+        self._held = bytearray()
 
     @property
     def blocked(self) -> bool:
-        """Nothing is taken while a blocking command waits or replies pile up; the driver asks after each flush."""
-        return self.waiting or self.outbox.size() > UNREAD_BYTES_MAX
+        """Nothing is taken while replies pile up, or much waits behind a blocking command; asked after each flush.
+
+        Behind a blocking command a little is held here, so that the peer's leaving is noticed while it waits.
+        """
+        return self.outbox.size() > UNREAD_BYTES_MAX or (self.waiting and len(self._held) > HELD_BYTES_MAX)
 
     @blocked.setter
     def blocked(self, value: bool) -> None:
@@ -66,6 +73,33 @@ class Lane:
         self, data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t, now_ns: object
     ) -> cython.Py_ssize_t:
         """See ``protocols.api.Session``."""
+        if self.waiting or self._held:
+            self._held += memoryview(data)[start:end]
+            self._take_held()
+            return end
+        position: cython.Py_ssize_t = self._take(data, start, end)
+        if self.waiting and position < end:
+            self._held += memoryview(data)[position:end]
+            return end
+        return position
+
+    def _take_held(self) -> None:
+        """Go on with what was held, if nothing is waited for any more."""
+        held = self._held
+        while held and not self.waiting and not self.closing and self.outbox.size() <= UNREAD_BYTES_MAX:
+            used = self._take(held, 0, len(held))
+            del held[:used]
+            if not used:
+                break
+
+    def tick(self, now_ns: int) -> None:
+        """Asked for when a wait is over and something was held behind it. Redis lets idle connections be."""
+        self.deadline_ns = 0
+        self._take_held()
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _take(self, data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
         run: Run = self.run
         position: cython.Py_ssize_t = start
         state: cython.int
@@ -124,6 +158,8 @@ class Lane:
                 return
             slot, count, silent = pending
             self.waiting = False
+            if self._held:
+                self.deadline_ns = SOON_NS  # not here: the keyspace may be in the middle of another's call
         if type(answer) is Called:
             commit = answer.commit
             shard = answer.shard

@@ -97,9 +97,6 @@ class RespSession(Lane):
             self.account = account
         self._admit(self._open)
 
-    def tick(self, now_ns: int) -> None:
-        """No deadlines: Redis lets idle connections be."""
-
     def eof(self, now_ns: int) -> None:
         self._unsubscribe_all(False)
         self._queue = None

@@ -28,7 +28,11 @@ def server(start_gateway: Callable[..., GatewayProcess]) -> GatewayProcess:
 @pytest.fixture(params=[2, 3], ids=["RESP2", "RESP3"])
 def client(server: GatewayProcess, request: pytest.FixtureRequest) -> Iterator[redis.Redis]:
     made = redis.Redis(
-        port=server.port("resp"), protocol=request.param, decode_responses=True, socket_timeout=WAIT_S, client_name="tests"
+        port=server.port("resp"),
+        protocol=request.param,
+        decode_responses=True,
+        socket_timeout=WAIT_S,
+        client_name="tests",
     )
     made.flushall()
     yield made

@@ -279,8 +279,9 @@ def test_a_blocking_command_waits_is_served_or_times_out(
 ) -> None:
     peer, other = Peer(harness), Peer(harness)
     assert peer.ask(wait, "PING") == []
-    assert peer.client.session.blocked
+    assert peer.client.session.waiting
     other.ask(give)
+    harness.advance(5)
     assert peer.read() == [reply, b"PONG"]
     other.ask("DEL l m z")
     assert peer.ask(wait.replace("$", "9-9")) == []

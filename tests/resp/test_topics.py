@@ -89,7 +89,13 @@ def test_a_topic_gives_its_own_ids_and_is_trimmed_by_itself(harness: Harness) ->
     peer = Peer(harness)
     peer.ask("XADD orders * f v")
     assert peer.ask("XADD orders 5-1 f v") == "-ERR this stream is a topic, which gives the ids: only * is allowed"
-    for command in ("XADD orders MAXLEN 1 * f v", "XTRIM orders MAXLEN 1", "XDEL orders 1-0", "XSETID orders 9-0", "COPY orders o"):
+    for command in (
+        "XADD orders MAXLEN 1 * f v",
+        "XTRIM orders MAXLEN 1",
+        "XDEL orders 1-0",
+        "XSETID orders 9-0",
+        "COPY orders o",
+    ):
         assert peer.ask(command).startswith("-ERR this stream is a topic"), command
     assert peer.ask("XLEN orders") == 1
 
