@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import random
 import signal
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.fuzz_grammars import GRAMMARS, Grammar, Swell
-from conformance.harness import Client, Harness
+from conformance.harness import Client, Factories, Harness
 
 CALL_S_MAX = 0.08
 CALL_BYTES_MAX = 64 * 1024
@@ -160,9 +161,26 @@ def cut(client: int, data: bytes, chance: random.Random) -> list[Step]:
     return [Step("send", client, data[start:end]) for start, end in zip([0, *ends], ends, strict=False) if end > start]
 
 
+@functools.cache
+def factories() -> Factories:
+    """One set of settings a protocol for every episode: what a listener's sessions share (Kafka's codecs) is made once."""
+    from protocols.kafka import session as kafka
+    from protocols.mqtt import session as mqtt
+    from protocols.nats import session as nats
+    from protocols.resp import session as resp
+
+    settings = kafka.Settings(), mqtt.Settings(), nats.Settings(), resp.Settings()
+    return {
+        "kafka": lambda port: kafka.KafkaSession(port, settings[0]),
+        "mqtt": lambda port: mqtt.MqttSession(port, settings[1]),
+        "nats": lambda port: nats.NatsSession(port, settings[2]),
+        "resp": lambda port: resp.RespSession(port, settings[3]),
+    }
+
+
 def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) -> Failure | None:
     """The steps on a new gateway; what went wrong first."""
-    harness = Harness(seed=seed, delayed=delayed)
+    harness = Harness(seed=seed, factories=factories(), delayed=delayed)
     clients: dict[int, Client] = {}
     for done, step in enumerate(steps, 1):
         began = time.thread_time()
@@ -265,7 +283,7 @@ def cost_of(protocol: str, swell: Swell, size: int, seed: int) -> float:
     """CPU seconds of one message of this size on a new gateway: the least of three."""
     costs = []
     for _ in range(3):
-        harness = Harness(seed=seed)
+        harness = Harness(seed=seed, factories=factories())
         client = harness.connect(protocol)
         if opening := GRAMMAR_OPENINGS.get(protocol):
             client.send(opening)

@@ -6,6 +6,7 @@ codec, a pattern or a table shows there.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from collections.abc import Callable, Mapping
@@ -347,6 +348,12 @@ def resp(*words: str | bytes) -> bytes:
     return b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded)
 
 
+@functools.cache
+def codecs() -> Codecs:
+    """Generated at first use of each message, once."""
+    return Codecs()
+
+
 class KafkaGrammar(Grammar):
     """Requests of every API and version that the gateway speaks, made by its own codecs (``tests/kafka`` checks those)."""
 
@@ -368,7 +375,7 @@ class KafkaGrammar(Grammar):
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__(chance)
-        self.codecs = Codecs()
+        self.codecs = codecs()
 
     def opening(self) -> bytes:
         return kafka_frame(18, self.chance.choice((0, 2)), b"")
