@@ -250,6 +250,7 @@ def test_paho_goes_on_by_itself_after_the_process_was_killed(start_gateway: Call
     pub = Paho(port, "exact-pub", "3.1.1", 600, **quickly)  # type: ignore[arg-type]
     told = [pub.client.publish("exact", b"%d" % number, 2) for number in range(300)]
     server.restart(kill=True)
+    pub.wait("connected")
     told += [pub.client.publish("exact", b"%d" % number, 2) for number in range(300, 400)]
     for one in told:
         one.wait_for_publish(60)

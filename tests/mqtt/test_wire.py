@@ -11,7 +11,7 @@ from protocols.mqtt import packets as p
 from protocols.mqtt import wire
 from protocols.mqtt.wire import Malformed, decode, encode
 
-FEW = settings(max_examples=150, deadline=None)
+FEW = settings(max_examples=100, deadline=None)
 
 texts = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=12).map(str.encode)
 topics = st.text(st.characters(exclude_characters="\0+#", exclude_categories=("Cs",)), min_size=1, max_size=12).map(
