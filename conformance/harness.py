@@ -70,6 +70,10 @@ class Client:
         if used or self.session.closing:  # half a frame waits for its rest: nothing to look at again
             self.outbox.mark()
 
+    def received(self) -> int:
+        """How many bytes ``read`` would give."""
+        return len(self._received)
+
     def read(self) -> bytes:
         """What the gateway sent since the last call."""
         data = bytes(self._received)

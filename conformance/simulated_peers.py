@@ -90,7 +90,10 @@ class Book:
                 raise Violation(f"{value!r} is in the log, and nobody sent it")
             counts[value] = counts.get(value, 0) + 1
             if counts[value] == 1 and entry.peer:
-                demand(entry.number > last.get(entry.peer, -1), f"{value!r} stands behind {entry.peer}:{last.get(entry.peer)}")
+                demand(
+                    entry.number > last.get(entry.peer, -1),
+                    f"{value!r} stands behind {entry.peer}:{last.get(entry.peer)}",
+                )
                 last[entry.peer] = entry.number
         for value, entry in self.sent.items():
             count = counts.get(value, 0)
@@ -192,7 +195,9 @@ class NatsPublisher(Peer):
         reply = b"_INBOX.%s.%d" % (who, number)
         if with_id:
             head = b"NATS/1.0\r\nNats-Msg-Id: %s-%d\r\n\r\n" % (who, number)
-            self.say(b"HPUB ev.nats.%s %s %d %d\r\n%s%s\r\n" % (who, reply, len(head), len(head) + len(value), head, value))
+            self.say(
+                b"HPUB ev.nats.%s %s %d %d\r\n%s%s\r\n" % (who, reply, len(head), len(head) + len(value), head, value)
+            )
         else:
             self.say(b"PUB ev.nats.%s %s %d\r\n%s\r\n" % (who, reply, len(value), value))
 
@@ -218,7 +223,10 @@ class NatsPublisher(Peer):
     def _message(self, subject: bytes, payload: bytes, with_header: bool) -> None:
         if subject.startswith(b"chat."):
             number = int(payload.split(b".")[-1])
-            demand(number > self.chat_seen.get(subject, -1), f"{self.name} heard {number} after {self.chat_seen.get(subject)}")
+            demand(
+                number > self.chat_seen.get(subject, -1),
+                f"{self.name} heard {number} after {self.chat_seen.get(subject)}",
+            )
             self.chat_seen[subject] = number
             return
         number = int(subject.rsplit(b".", 1)[1])
@@ -574,7 +582,9 @@ class MqttSubscriber(MqttPeer):
             raise Violation(f"{self.name} got {packet}")
 
     def owed(self) -> str:
-        return super().owed() or ("" if self.subscribed else "SUBACK") or (f"PUBREL of {self.held}" if self.held else "")
+        return (
+            super().owed() or ("" if self.subscribed else "SUBACK") or (f"PUBREL of {self.held}" if self.held else "")
+        )
 
     def check(self, publishers: list[MqttPublisher]) -> None:
         counts: dict[bytes, int] = {}
@@ -588,8 +598,12 @@ class MqttSubscriber(MqttPeer):
                 count = counts.get(value, 0)
                 demand(count or not finished, f"{self.name} never got {value!r} of QoS {qos}, which was acknowledged")
                 demand(count <= 1 or qos < 2, f"{self.name} got {value!r} of QoS 2 {count} times")
-            numbers = [publisher.messages[value][0] for value in firsts if value in publisher.messages]
-            demand(numbers == sorted(numbers), f"{self.name} got {publisher.name}'s messages in the order {numbers}")
+            for level in (1, 2):  # MQTT 3.1.1 section 4.6: in order for the same topic and QoS
+                sent = [publisher.messages[value] for value in firsts if value in publisher.messages]
+                numbers = [number for number, qos, _ in sent if qos == level]
+                demand(
+                    numbers == sorted(numbers), f"{self.name} got {publisher.name}'s QoS {level} in the order {numbers}"
+                )
         everything = {value for publisher in publishers for value in publisher.messages}
         demand(set(counts) <= everything, f"{self.name} got what nobody sent: {set(counts) - everything}")
 
@@ -662,7 +676,9 @@ class KafkaProducer(KafkaPeer):
         super().opened()
         if self.idempotent and self.producer < 0:
             self.ask(
-                INIT_PRODUCER_ID, INIT_VERSION, self.make(INIT_PRODUCER_ID, transactional_id=None, transaction_timeout_ms=60_000)
+                INIT_PRODUCER_ID,
+                INIT_VERSION,
+                self.make(INIT_PRODUCER_ID, transactional_id=None, transaction_timeout_ms=60_000),
             )
         for batch, values in self.unfinished:
             self._produce(batch, values)
@@ -683,13 +699,19 @@ class KafkaProducer(KafkaPeer):
         partition = self.make(PRODUCE, "topic_data", "partition_data", index=0, records=batch)
         topic = self.make(PRODUCE, "topic_data", name="ev", partition_data=[partition])
         self.ask(
-            PRODUCE, PRODUCE_VERSION, self.make(PRODUCE, transactional_id=None, acks=-1, timeout_ms=5000, topic_data=[topic]), values
+            PRODUCE,
+            PRODUCE_VERSION,
+            self.make(PRODUCE, transactional_id=None, acks=-1, timeout_ms=5000, topic_data=[topic]),
+            values,
         )
 
     def answered(self, key: int, message: Any, about: Any) -> None:
         if key == INIT_PRODUCER_ID:
             if message.error_code:
-                demand(message.error_code in KAFKA_RETRIABLE, f"{self.name}: InitProducerId gave error {message.error_code}")
+                demand(
+                    message.error_code in KAFKA_RETRIABLE,
+                    f"{self.name}: InitProducerId gave error {message.error_code}",
+                )
                 self.drop = True
             else:
                 self.claim(message.producer_id)
@@ -722,7 +744,9 @@ class KafkaProducer(KafkaPeer):
             self.unfinished.clear()
 
     def owed(self) -> str:
-        return f"{len(self.unfinished)} Produce" if self.unfinished else f"{len(self.asked)} answers" if self.asked else ""
+        return (
+            f"{len(self.unfinished)} Produce" if self.unfinished else f"{len(self.asked)} answers" if self.asked else ""
+        )
 
 
 def _batch(values: list[bytes], producer: int, sequence: int) -> bytes:
@@ -749,13 +773,20 @@ class KafkaConsumer(KafkaPeer):
 
     def _fetch(self) -> None:
         partition = self.make(
-            FETCH, "topics", "partitions", partition=0, fetch_offset=self.offset, partition_max_bytes=self.chance.choice((1, 500, 1 << 20))
+            FETCH,
+            "topics",
+            "partitions",
+            partition=0,
+            fetch_offset=self.offset,
+            partition_max_bytes=self.chance.choice((1, 500, 1 << 20)),
         )
         topic = self.make(FETCH, "topics", topic="ev", partitions=[partition])
         self.ask(
             FETCH,
             FETCH_VERSION,
-            self.make(FETCH, max_wait_ms=self.chance.choice((0, 100, 500)), min_bytes=1, max_bytes=1 << 20, topics=[topic]),
+            self.make(
+                FETCH, max_wait_ms=self.chance.choice((0, 100, 500)), min_bytes=1, max_bytes=1 << 20, topics=[topic]
+            ),
         )
 
     def answered(self, key: int, message: Any, about: Any) -> None:
@@ -763,13 +794,22 @@ class KafkaConsumer(KafkaPeer):
         if found is not None and found.error_code == 0:
             for position, value in read_records(found.records or b"", self.offset):
                 demand(position == self.offset, f"{self.name}: offset {position}, want {self.offset}")
-                demand(position < found.high_watermark, f"{self.name}: offset {position} at watermark {found.high_watermark}")
+                demand(
+                    position < found.high_watermark,
+                    f"{self.name}: offset {position} at watermark {found.high_watermark}",
+                )
                 self.book.see(position, value)
                 self.offset = position + 1
-            demand(found.high_watermark >= self.high, f"{self.name}: the watermark fell from {self.high} to {found.high_watermark}")
+            demand(
+                found.high_watermark >= self.high,
+                f"{self.name}: the watermark fell from {self.high} to {found.high_watermark}",
+            )
             self.high = found.high_watermark
         elif found is not None:
-            demand(found.error_code in KAFKA_RETRIABLE, f"{self.name}: Fetch at {self.offset} gave error {found.error_code}")
+            demand(
+                found.error_code in KAFKA_RETRIABLE,
+                f"{self.name}: Fetch at {self.offset} gave error {found.error_code}",
+            )
         self._fetch()
 
     def owed(self) -> str:

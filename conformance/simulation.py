@@ -26,7 +26,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from conformance.disk_faults import Operation, PowerCut, SimulatedFiles
@@ -51,10 +51,14 @@ from substrate.disk.options import Options
 from substrate.engine import Engine, EngineError
 from substrate.memory import MemoryEngine
 
-STEPS = 250
+STEPS = 400
 PROTOCOLS = ("nats", "resp", "mqtt", "kafka")
 SMALL = Options(
-    journal_slots=3, journal_slot_bytes=1 << 16, reference_bytes=1 << 12, checkpoint_bytes=1 << 17, free_bytes_min=1 << 20
+    journal_slots=3,
+    journal_slot_bytes=1 << 16,
+    reference_bytes=1 << 12,
+    checkpoint_bytes=1 << 17,
+    free_bytes_min=1 << 20,
 )
 """Journal slots, references and checkpoints are all met within one short run."""
 PATIENCE_MS = 60_000
@@ -106,7 +110,9 @@ class Simulation:
         self.seed = seed
         self.chance = random.Random(seed)
         self.trace = hashlib.blake2b(digest_size=12)
-        self.protocols = [name for name in PROTOCOLS if name in protocols]
+        spoken = [name for name in PROTOCOLS if name in protocols]
+        few = set(self.chance.sample(spoken, min(len(spoken), self.chance.choice((1, 2, 2, 3, 4)))))
+        self.protocols = [name for name in spoken if name in few]
         self.steps = steps
         self.log: list[str] = []
         self.now_ns = START_NS
@@ -120,7 +126,10 @@ class Simulation:
         self.peers = self._make_peers()
         self.wires: dict[str, Wire] = {}
         self.gateway: Gateway
-        self.happen(f"delayed {self.delayed}, {'disk' if self.on_disk else 'memory'}, faults {self.faults}")
+        self.happen(
+            f"{'+'.join(self.protocols)} on {'disk' if self.on_disk else 'memory'}"
+            f"{', delayed' if self.delayed else ''}{', faults' if self.faults else ''}"
+        )
         self.start()
         self.gateway.sequencer.call("topics", CreateTopic(DEFAULT_ACCOUNT, Address(b"ev")), None, 0)
         self.settle()
@@ -288,13 +297,17 @@ class Simulation:
         kind = self.chance.choice(("error", "error", "full", "cut"))
         self.happen(f"disk: {kind}")
         if kind == "full":
-            self.files.capacity = max(0, self.files.capacity - self.files.free_bytes()) + self.chance.choice((0, 1 << 16, 1 << 25))
+            self.files.capacity = max(0, self.files.capacity - self.files.free_bytes()) + self.chance.choice(
+                (0, 1 << 16, 1 << 25)
+            )
             self.files._free = None
         elif kind == "error":
             code = self.chance.choice((errno.EIO, errno.ENOSPC))
             often = self.chance.choice((0.02, 0.2, 1.0))
             chance = random.Random(self.chance.getrandbits(32))
-            kinds = self.chance.choice((("sync",), ("write", "allocate"), ("sync", "write", "rename", "allocate", "truncate", "unlink")))
+            kinds = self.chance.choice(
+                (("sync",), ("write", "allocate"), ("sync", "write", "rename", "allocate", "truncate", "unlink"))
+            )
             self.files.fault = lambda operation: code if operation.kind in kinds and chance.random() < often else 0
         elif self.crashes > 0:
             self.crashes -= 1
@@ -315,33 +328,33 @@ class Simulation:
     # one step
 
     def step(self) -> None:
+        missing = [peer for peer in self.peers if peer.name not in self.wires]
+        if missing and self.chance.random() < 0.3:
+            self.connect(self.chance.choice(missing))
+            return
         roll = self.chance.random()
-        wires = list(self.wires.values())
-        wire = self.chance.choice(wires) if wires else None
-        if roll < 0.24:
-            peer = self.chance.choice(self.peers)
-            if peer.name in self.wires:
-                peer.act()
-        elif roll < 0.46 and wire is not None:
+        wire = self._some(self.wires.values())
+        if roll < 0.26 and wire is not None:
+            for _ in range(self.chance.randint(1, 3)):
+                wire.peer.act()
+        elif roll < 0.52 and wire is not None:
+            wire = self._some(one for one in self.wires.values() if one.to_gateway) or wire
             size = len(wire.to_gateway)
-            count = size if self.chance.random() < 0.6 else self.chance.randint(0, size)
+            count = size if self.chance.random() < 0.7 else self.chance.randint(0, size)
             self.deliver(wire, count, run=self.chance.random() < 0.7)
-        elif roll < 0.68 and wire is not None:
+        elif roll < 0.72 and wire is not None:
+            wire = self._some(one for one in self.wires.values() if one.to_peer or one.client.received()) or wire
             self.receive(wire)
-        elif roll < 0.80:
+        elif roll < 0.84:
             self.finish_io()
-        elif roll < 0.88:
+        elif roll < 0.92:
             for _ in range(self.chance.randint(1, 6)):
                 self.gateway.step()
-        elif roll < 0.92:
+        elif roll < 0.95:
             self.gateway.advance(self.chance.choice((0.1, 1, 10, 100, 600, 1500)))
-        elif roll < 0.96:
-            missing = [peer for peer in self.peers if peer.name not in self.wires]
-            if missing:
-                self.connect(self.chance.choice(missing))
-            elif wire is not None:
-                wire.client.reads = not wire.client.reads
-                wire.client.outbox.mark()
+        elif roll < 0.965 and wire is not None:
+            wire.client.reads = not wire.client.reads
+            wire.client.outbox.mark()
         elif roll < 0.975 and wire is not None:
             self.cut(wire.peer.name)
         elif roll < 0.99:
@@ -352,6 +365,10 @@ class Simulation:
         elif self.crashes > 0:
             self.crashes -= 1
             self.crash(self.chance.random() < 0.6)
+
+    def _some(self, wires: Iterable[Wire]) -> Wire | None:
+        among = list(wires)
+        return self.chance.choice(among) if among else None
 
     def settle(self) -> None:
         """Everything outstanding on the disk and in the port is finished."""
@@ -537,7 +554,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if chosen.runs == 1:
                 traceback.print_exception(violation.__cause__)
     seconds = time.monotonic() - began
-    print(f"simulation: {chosen.runs} runs from seed {chosen.seed}, {len(failures)} violations, digest {digest.hexdigest()}")
+    print(
+        f"simulation: {chosen.runs} runs from seed {chosen.seed}, {len(failures)} violations, digest {digest.hexdigest()}"
+    )
     print(f"simulation: {seconds:.1f} s, {chosen.runs / max(seconds, 1e-9):.1f} seeds/s")
     if failures:
         print(f"simulation: failing seeds {failures}")
