@@ -13,7 +13,7 @@ from typing import Any
 
 import cython
 
-from protocols.api import Called
+from protocols.api import Called, WireError
 
 if cython.compiled:
     from cython.cimports.protocols.outbox import Outbox
@@ -95,7 +95,10 @@ class Lane:
     def tick(self, now_ns: int) -> None:
         """Asked for when a wait is over and something was held behind it. Redis lets idle connections be."""
         self.deadline_ns = 0
-        self._take_held()
+        try:
+            self._take_held()
+        except WireError:
+            pass  # answered, and closing: nobody above a tick waits for it
 
     @cython.cfunc
     @cython.exceptval(-1)
