@@ -11,11 +11,13 @@ STAMP := $(VENV)/.installed
 SEED ?= 1
 RUNS ?= 100
 SECONDS_EACH ?= 20
+STATES ?= 2000
+ROUNDS ?= 20
 ARGS ?=
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := check
-.PHONY: check setup kernels serve format lint types imports fast test pure demo bench sim fuzz peers help clean
+.PHONY: check setup kernels serve format lint types imports fast test pure demo bench sim fuzz crash rot faults kill peers help clean
 
 check: setup format lint types imports fast
 
@@ -81,6 +83,22 @@ fuzz: setup
 	@echo "fuzz: each codec and session for SECONDS_EACH=$(SECONDS_EACH) seconds, SEED=$(SEED)"
 	@$(BIN)/python -m conformance.fuzz --seed $(SEED) --seconds $(SECONDS_EACH) $(ARGS)
 
+crash: setup
+	@echo "crash: power cuts at every write, fsync and rename of a trace: STATES=$(STATES) SEED=$(SEED)"
+	@$(BIN)/python -m conformance.crash_points --seed $(SEED) --states $(STATES) $(ARGS)
+
+rot: setup
+	@echo "rot: flipped bits, cut and older files: STATES=$(STATES) SEED=$(SEED)"
+	@$(BIN)/python -m conformance.rot --seed $(SEED) --states $(STATES) $(ARGS)
+
+faults: setup
+	@echo "faults: ENOSPC and EIO at every site: SEED=$(SEED)"
+	@$(BIN)/python -m conformance.failing_disk --seed $(SEED) $(ARGS)
+
+kill: setup
+	@echo "kill: SIGKILL of the real process under load on four protocols: ROUNDS=$(ROUNDS) SEED=$(SEED)"
+	@$(BIN)/python -m conformance.kill_loop --seed $(SEED) --rounds $(ROUNDS) $(ARGS)
+
 peers:
 	@echo "peers: real servers and stock tools from Debian packages (system-wide; needs root)"
 	@$(PYTHON) tools/install_peers.py
@@ -95,4 +113,6 @@ help:
 	@echo "make kernels    compile what is stale            make pure     fast tests on uncompiled kernels"
 	@echo "make demo       real data through all four       make bench    ours beside nats-server, redis-server, mosquitto"
 	@echo "make sim        SEED= RUNS=                      make fuzz     SECONDS_EACH= SEED="
+	@echo "make crash      STATES= SEED=                    make rot      STATES= SEED="
+	@echo "make kill       ROUNDS= SEED=                    make faults   SEED="
 	@echo "make peers      install the real servers (root)  make clean"
