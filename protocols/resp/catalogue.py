@@ -69,6 +69,8 @@ class Catalogue:
         return sorted({name.split(b"|")[0].decode().lower() for name in self.commands})
 
     def subcommands(self, name: str) -> list[Command]:
+        if name.upper().encode() not in self.parents:
+            return []
         return [command for command in self.commands.values() if command.name.startswith(name + "|")]
 
     def parent(self, name: str) -> Command:
