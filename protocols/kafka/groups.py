@@ -55,6 +55,7 @@ class Groups:
         self._waking: dict[Key, int] = {}
         self._parked: dict[object, set[Key]] = {}  # connection -> groups in which it may wait
         self._expiry_ns = 0
+        self._armed_ns = 0
         self._world: World
 
     # the executor's life
@@ -68,7 +69,7 @@ class Groups:
                 self._decide(account, group_id, "generation", generation=entry.generation,
                              protocol_type=entry.protocol_type, occupied=False, at_ms=self.now_ns // MS)  # fmt: skip
         self._expiry_ns = self.now_ns + self.settings.expiry_interval_ms * MS
-        world.wake(self._expiry_ns)
+        self._arm(self._expiry_ns)
 
     def apply(self, record: Record) -> None:
         self._ledger.apply(ledger.decode(record.value or b""))
@@ -106,6 +107,8 @@ class Groups:
 
     def tick(self, now_ns: int) -> None:
         self.now_ns = now_ns
+        if now_ns >= self._armed_ns:
+            self._armed_ns = 0
         while self._wakes and self._wakes[0][0] <= now_ns:
             at_ns, key = heapq.heappop(self._wakes)
             if self._waking.get(key) != at_ns:
@@ -118,7 +121,13 @@ class Groups:
         if self._expiry_ns <= now_ns:
             self._expire()
             self._expiry_ns = now_ns + self.settings.expiry_interval_ms * MS
-        self._world.wake(min(self._expiry_ns, self._wakes[0][0]) if self._wakes else self._expiry_ns)
+        self._arm(min(self._expiry_ns, self._wakes[0][0]) if self._wakes else self._expiry_ns)
+
+    def _arm(self, at_ns: int) -> None:
+        """Ask for one tick at a time: a tick that was asked for twice comes twice."""
+        if not self._armed_ns or at_ns < self._armed_ns:
+            self._armed_ns = at_ns
+            self._world.wake(at_ns)
 
     def _set_wake(self, key: Key, group: ClassicGroup) -> None:
         """A wake that is early enough stays; it looks again when it comes."""
@@ -126,7 +135,7 @@ class Groups:
         if due_ns and (key not in self._waking or due_ns < self._waking[key]):
             self._waking[key] = due_ns
             heapq.heappush(self._wakes, (due_ns, key))
-            self._world.wake(due_ns)
+            self._arm(due_ns)
 
     def _expire(self) -> None:
         for key in sorted(self._ledger.entries):
