@@ -48,6 +48,7 @@ from substrate.api import (
     Position,
     Record,
     Route,
+    StreamError,
     StreamId,
     Tail,
     Topic,
@@ -186,6 +187,16 @@ class JetStream:
         """Records that match and are durable, from a position on."""
         self.world.read(stream, Position(start), bytes_max, Level.DURABLE, self.ask(then), pattern)
 
+    @property
+    def halted(self) -> bool:
+        """Nothing can be recorded now: this executor is about to be made anew."""
+        return bool(getattr(self.world, "broken", False))
+
+    def unreadable(self, consumer: Consumer, answer: Answer) -> None:
+        """A stream's records could not be read: said, and tried again when something comes or falls due."""
+        detail = answer.detail or answer.code.value if isinstance(answer, StreamError) else type(answer).__name__
+        self.world.note("nats_unreadable_streams", f"{consumer.stream} > {consumer.name}: {detail}")
+
     def defer(self, act: Callable[[], None]) -> None:
         """Go on with this in a turn to come."""
         self._deferred.append(act)
@@ -193,6 +204,9 @@ class JetStream:
 
     def tick(self, now_ns: int) -> None:
         """See ``protocols.api.Executor``."""
+        if self.halted:
+            self.world.wake(now_ns + LIMITS_NS)
+            return
         deferred, self._deferred = self._deferred, []
         for act in deferred:
             act()
@@ -205,13 +219,24 @@ class JetStream:
             self.arm(consumer)
         if now_ns >= self._limits_ns:
             self._limits_ns = now_ns + LIMITS_NS
+            there: set[StreamId] = set()
             for account in self.accounts:
                 for topic in self.world.topics(account):
+                    there.update(topic.streams)
                     if OPTION in topic.options:
                         jetstream_streams.apply_limits(self, topic)
+            self._forget_all_but(there)
             self.world.wake(self._limits_ns)
         if self._timers:
             self.world.wake(self._timers[0][0])
+
+    def _forget_all_but(self, there: set[StreamId]) -> None:
+        """Streams that another protocol deleted take their consumers with them."""
+        for stream in [stream for stream in self.consumers if stream not in there]:
+            for consumer in list(self.consumers[stream].values()):
+                self.drop(consumer)
+        for stream in [stream for stream in self.totals if stream not in there]:
+            del self.totals[stream]
 
     def arm(self, consumer: Consumer) -> None:
         """See that ``tick`` comes when something of this consumer is due."""

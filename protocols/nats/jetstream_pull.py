@@ -25,13 +25,15 @@ from protocols.nats.jetstream_wire import (
 )
 from protocols.nats.jetstream_wire import status as status_block
 from protocols.nats.mapping import header_block
-from substrate.api import Account, Answer, Batches, Record, Tail
+from substrate.api import Account, Answer, Batches, ErrorCode, Record, Route, StreamError, Tail
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
 
 NO_MESSAGES = status_block(404, "No Messages")
 DELETED = status_block(409, "Consumer Deleted")
+RETRY_NS = 1_000_000_000
+"""What cannot be read is tried again after this."""
 BATCH_A_TURN = 1000
 """Messages delivered before others have their say."""
 PULL_FIELDS: dict[str, tuple[type, ...]] = {
@@ -146,7 +148,9 @@ def _ended(pull: Pull, code: int, text: str) -> bytes:
 
 
 def _end_waits(owner: JetStream, consumer: Consumer, nothing_left: bool = False) -> None:
-    """End the requests that are over: expired, ``no_wait`` with nothing left, nobody listening any more."""
+    """End the requests that are over: expired, nobody listens any more, or ``no_wait`` with nothing left."""
+    if nothing_left and not any(pull.no_wait for pull in consumer.waiting):
+        return
     now_ns = owner.world.now_ns
     kept = []
     for pull in consumer.waiting:
@@ -154,12 +158,28 @@ def _end_waits(owner: JetStream, consumer: Consumer, nothing_left: bool = False)
             status(owner, consumer, pull, _ended(pull, 408, "Request Timeout"))
         elif nothing_left and pull.no_wait and (not pull.expires_ns or pull.delivered):
             status(owner, consumer, pull, NO_MESSAGES)
-        elif owner.sinks(consumer.account, pull.reply)[1]:
+        elif nothing_left or owner.sinks(consumer.account, pull.reply)[1]:
             kept.append(pull)
     if len(kept) != len(consumer.waiting):
         consumer.active_ns = now_ns
         consumer.waiting.clear()
         consumer.waiting.extend(kept)
+
+
+def _first(owner: JetStream, consumer: Consumer) -> tuple[Pull, Route, list[Any]] | None:
+    """The request that waits longest and still wants something, and who gets its messages."""
+    now_ns = owner.world.now_ns
+    while consumer.waiting:
+        pull = consumer.waiting[0]
+        route, sinks = owner.sinks(consumer.account, pull.reply)
+        expired = pull.expires_ns and now_ns >= pull.expires_ns
+        if route is not None and sinks and not expired:
+            return pull, route, sinks
+        if expired:
+            status(owner, consumer, pull, _ended(pull, 408, "Request Timeout"))
+        consumer.waiting.popleft()
+        consumer.active_ns = now_ns
+    return None
 
 
 def timed(owner: JetStream, consumer: Consumer) -> None:
@@ -169,6 +189,7 @@ def timed(owner: JetStream, consumer: Consumer) -> None:
     if threshold and not consumer.waiting and now_ns >= consumer.active_ns + threshold:
         owner.drop(consumer)
         return
+    _end_waits(owner, consumer)
     serve(owner, consumer)
     for pull in consumer.waiting:
         if pull.heartbeat_ns and now_ns >= pull.heartbeat_due_ns:
@@ -185,8 +206,8 @@ def timed(owner: JetStream, consumer: Consumer) -> None:
 
 def serve(owner: JetStream, consumer: Consumer) -> None:
     """Give waiting requests what there is."""
-    if consumer.serving or consumer.reading or consumer.deleted:
-        return  # it goes on by itself
+    if consumer.serving or consumer.reading or consumer.deleted or owner.halted:
+        return  # it goes on by itself, or when the storage works again
     consumer.serving = True
     rounds = 0
     try:
@@ -254,11 +275,10 @@ def _count(owner: JetStream, consumer: Consumer) -> bool:
 
 def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
     """Deliver to the request that waits longest. True: look again; False: nothing to do until something happens."""
-    _end_waits(owner, consumer)
-    if not consumer.waiting:
+    found = _first(owner, consumer)
+    if found is None:
         return False
-    pull = consumer.waiting[0]
-    route, sinks = owner.sinks(consumer.account, pull.reply)
+    pull, route, sinks = found
     now_ns = owner.world.now_ns
     taken: list[tuple[int, Record]] = []
     size = pull.max_bytes
@@ -291,7 +311,7 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
         counted -= 1
         cursor = record.position + 2
         consumer.window_at += 1
-    if taken and route is not None:
+    if taken:
         ranges = ranges_of([sequence for sequence, _ in taken])
         first = consumer.delivered_consumer + 1
         owner.decide(consumer, ["deliver", now_ns, ranges, cursor])
@@ -340,6 +360,8 @@ def _read_ahead(owner: JetStream, consumer: Consumer) -> bool:
             if answer.next < consumer.look:
                 consumer.counted = 0  # the end, whatever was counted (control records have positions too)
             found.append(True)
+        else:
+            owner.unreadable(consumer, answer)
         if not consumer.serving:
             serve(owner, consumer)
 
@@ -362,7 +384,11 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
     def got(answer: Answer) -> None:
         consumer.reading = False
         records = answer.records if isinstance(answer, Batches) else ()
-        if not isinstance(answer, Batches) or not records or records[0].position + 1 != sequence:
+        trimmed = isinstance(answer, StreamError) and answer.code is ErrorCode.OUT_OF_RANGE
+        if not isinstance(answer, Batches) and not trimmed:
+            owner.unreadable(consumer, answer)
+            owner.decide(consumer, ["retry", [[sequence, now_ns + RETRY_NS]]])
+        elif not records or records[0].position + 1 != sequence:
             owner.decide(consumer, ["ack", consumer.acked_ns, [[sequence, 1]]])  # no longer stored
         elif sequence in consumer.pending and pull in consumer.waiting:
             route, sinks = owner.sinks(consumer.account, pull.reply)
@@ -411,7 +437,7 @@ def _delivered(owner: JetStream, consumer: Consumer, pull: Pull, count: int) -> 
 
 
 def _deliver(
-    owner: JetStream, consumer: Consumer, pull: Pull, route: Any, sinks: Any, record: Record, count: int,
+    owner: JetStream, consumer: Consumer, pull: Pull, route: Route, sinks: list[Any], record: Record, count: int,
     sequence: int, consumer_seq: int, left: int,
 ) -> None:  # fmt: skip
     block = header_block(record.headers) if record.headers else b""

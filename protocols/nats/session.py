@@ -145,7 +145,8 @@ class NatsSession:
         if self.delivery.pressed and not self.closing:
             self.blocked = True
             self.deadline_ns = now_ns + STALL_NS
-        self.wants_bytes = self.delivery.frame.need if start < end else 0
+        need = self.delivery.frame.need if start < end else 0
+        self.wants_bytes = need if 2 * (end - start) >= need else 0  # no buffer for what is only announced
         return end if self.closing else start
 
     def _receive_stranger(self, data: bytearray | memoryview, start: int, end: int) -> int:

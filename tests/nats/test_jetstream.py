@@ -9,7 +9,7 @@ import pytest
 
 from conformance.harness import Harness
 from protocols.nats.jetstream import JetStream
-from substrate.api import DEFAULT_ACCOUNT, Address, CreateTopic
+from substrate.api import DEFAULT_ACCOUNT, Address, CreateTopic, DeleteTopic
 from substrate.memory import MemoryEngine
 from tests.nats.scripts import Asker, client, deliveries, publish, say, world
 
@@ -511,3 +511,12 @@ def test_consumers_go_on_after_a_restart() -> None:
     second.harness.advance(2_100)
     assert [(p, r.split(b".")[4]) for r, p in second.next("S.C", batch=2)] == [(b"1", b"2"), (b"3", b"2")]
     assert second.stored("s.a", b"", {"Nats-Expected-Last-Sequence": "6"})["seq"] == 7
+
+
+def test_consumers_of_a_topic_that_kafka_deleted_go_with_it(asker: Asker) -> None:
+    consumer(asker)
+    asker.harness.begin()
+    asker.harness.sequencer.call("topics", DeleteTopic(DEFAULT_ACCOUNT, Address(b"S")), None, 0)
+    asker.harness.run()
+    asker.harness.advance(2_000)
+    assert not executor(asker.harness).consumers
