@@ -125,8 +125,10 @@ class DiskEngine:
             raise
 
     def reopen(self, now_ms: int) -> Opened:
-        if not self._locked or not self._broken:
+        if not self._locked:
             raise EngineError(ErrorCode.INVALID, "reopen is for after a failure")
+        if not self._broken:
+            self._fail("its owner begins anew")
         limit = self._floor
         self._generation += 1
         while self.files.wait():
@@ -196,6 +198,8 @@ class DiskEngine:
             stream.file = None
         self.store.serve()
         self._finish_checkpoint()
+        if not journal.fits(FRAME_HEADER_BYTES):
+            journal.advance()
         self._write_frame(Kind.EPOCH, [])
         self.files.sync_now(sorted(journal.unsynced))
         journal.unsynced.clear()
@@ -259,7 +263,7 @@ class DiskEngine:
             raise EngineError(ErrorCode.UNSUPPORTED, "a stream in memory stays there, one on disk too")
         raised = _RANK[config.durability] > _RANK[found.config.durability]
         self._record(Kind.CONFIG, ends.pack_settings(stream, found.label, config))
-        found.set_config(config)
+        found.reconfigure(config)
         self.store.manifests[stream] = found
         if raised:
             try:

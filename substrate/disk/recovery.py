@@ -206,7 +206,7 @@ class _Replay:
             elif head.kind == Kind.CONFIG:
                 record, _end = ends.unpack_settings(data, 0)
                 stream = self._stream(record.stream)
-                stream.set_config(record.config)
+                stream.reconfigure(record.config)
                 self.segments.manifests[stream.id] = stream
             elif head.kind == Kind.TRIM:
                 self._trim(int.from_bytes(data[:8]), int.from_bytes(data[8:16]))

@@ -163,6 +163,11 @@ class DiskStream:
         if self.memory is not None:
             self.memory.config = config
 
+    def reconfigure(self, config: StreamConfig) -> None:
+        """Another configuration, and so another manifest."""
+        self.generation += 1
+        self.set_config(config)
+
     def record(self) -> StreamRecord:
         return StreamRecord(
             self.id,

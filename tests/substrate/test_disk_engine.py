@@ -319,3 +319,36 @@ def test_equal_streams_have_equal_chain_values(tmp_path: pathlib.Path) -> None:
         writer.engine.close()
         chains.append(verify.verify(str(tmp_path / name)).chains)
     assert chains[0] == chains[1]
+
+
+def test_it_opens_again_however_full_its_journal_is() -> None:
+    files = SimulatedFiles(8)
+    options = dataclasses.replace(SMALL, journal_slots=2, journal_slot_bytes=4096)
+    for number in range(1, 80):
+        writer = _simulated(files, options)
+        assert writer.commit == number - 1
+        writer.create(1)
+        writer.append(writer.part(1, number % 13))
+        writer.engine.close()
+
+
+def test_a_stream_in_the_minority_of_failing_reads_does_not_stop_the_others() -> None:
+    stage = SimulatedStage(options=dataclasses.replace(SMALL, tail_cache_bytes=0))
+    writer = opened(stage)
+    for stream in (1, 2):
+        writer.create(stream)
+        for _ in range(4):
+            writer.append(writer.part(stream, 1_000))
+    writer.engine.close()
+    stage.files.flip("streams/default%2Fstream-1.1/00000000000000000000.log", 8 * 1_500)
+    again = opened(stage)
+    assert len(again.engine.read(StreamId(1), Position(0), 1)) == 1
+    with pytest.raises(EngineError) as refused:
+        again.engine.read(StreamId(1), Position(3), 1)
+    assert refused.value.code is ErrorCode.CORRUPT
+    assert len(again.engine.read(StreamId(1), Position(6), 1)) == 1
+    assert len(read_all(again.engine, 2)) == 4
+    again.append(again.part(1, 10))
+    stage.settle(again.engine)
+    assert len(again.engine.read(StreamId(1), Position(12), 1)) == 1
+    again.engine.close()
