@@ -29,6 +29,7 @@ FAMILIES = (
 
 INTERNAL = (
     Command("_bind", 4, ("write",), *NO_KEYS, topics.bind, "An effect: this key is that topic", "internal"),
+    Command("_config", 4, (), *NO_KEYS, server.configured, "An effect: a parameter was set", "internal"),
     Command("_subscribed", 4, (), *NO_KEYS, pubsub.subscribed, "A session says what it listens to", "internal"),
 )
 """Never from the wire: effects, and what sessions tell the executor. Their names begin with an underscore."""

@@ -75,6 +75,8 @@ class Keyspace:
         self.started_ms = world.now_ns // 1_000_000
         self.run_id = "".join(f"{world.random() & 0xFFFFFFFF:08x}" for _ in range(5))
         self.dispatcher.world = world
+        if self.appendfsync != self.settings.appendfsync:  # by CONFIG SET, before this start
+            world.durability(DURABILITIES[self.appendfsync])
         self.plan_expiry()
 
     def apply(self, record: Record) -> None:
@@ -126,7 +128,8 @@ class Keyspace:
         self.waiting.expire(now_ns // 1_000_000)
 
     def dump(self) -> bytes:
-        return dump([db for account in sorted(self.spaces) for db in self.spaces[account]])
+        databases = [db for account in sorted(self.spaces) for db in self.spaces[account]]
+        return dump(databases, (self.appendfsync.encode(), self.settings.appendfsync.encode()))
 
     def load(self, data: bytes) -> None:
         for databases in self.spaces.values():
@@ -136,6 +139,9 @@ class Keyspace:
         for words in requests_of(data):
             if words[0] == b"_DB":
                 db = self.database(words[1])
+            elif words[0] == b"_CONFIG":
+                if words[3].decode() == self.settings.appendfsync:
+                    self.remember_appendfsync(words[2].decode())
             else:
                 assert db is not None, "a dump names a database before its first key"
                 make(db, words)
@@ -228,9 +234,12 @@ class Keyspace:
 
     def set_appendfsync(self, mode: str) -> None:
         """``always``, ``everysec`` or ``no``, from here on."""
+        self.remember_appendfsync(mode)
+        self.world.durability(DURABILITIES[mode])
+
+    def remember_appendfsync(self, mode: str) -> None:
         self.appendfsync = mode
         self.always = self.dispatcher.always = mode == "always"
-        self.world.durability(DURABILITIES[mode])
 
     def random(self) -> int:
         return self.world.random()

@@ -80,7 +80,17 @@ def config_set(call: Call, words: list[bytes]) -> bytes:
                 f"ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
             )
     if "appendfsync" in wanted:
-        call.keyspace.set_appendfsync(wanted["appendfsync"])
+        mode = wanted["appendfsync"]
+        call.keyspace.set_appendfsync(mode)
+        call.dirty += 1
+        call.effect(b"_CONFIG", b"appendfsync", mode.encode(), call.keyspace.settings.appendfsync.encode())
+    return OK
+
+
+def configured(call: Call, words: list[bytes]) -> bytes:
+    """The effect of CONFIG SET: ``_CONFIG name value configured``. It holds while the configuration file says the same."""
+    if words[3].decode() == call.keyspace.settings.appendfsync:
+        call.keyspace.remember_appendfsync(words[2].decode())
     return OK
 
 

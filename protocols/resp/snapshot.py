@@ -1,6 +1,6 @@
 """The keyspace as bytes, for a checkpoint, and back.
 
-Layout: ``THALWEG-RESP 1`` LF, then requests. ``_DB label`` says which database the following belong to; every key is the
+Layout: ``THALWEG-RESP 1`` LF, then requests. ``_CONFIG`` is what CONFIG SET changed. ``_DB label`` says which database the following belong to; every key is the
 request that makes it (SET, RPUSH, HSET, SADD, ZADD, ``_LOG``, ``_BIND``), in the database's order, and PEXPIREAT.
 Equal states give equal bytes; what the bytes make gives them again.
 """
@@ -72,9 +72,11 @@ def make(db: Database, words: list[bytes]) -> None:
         db.put(key, STREAM, log)
 
 
-def dump(databases: list[Database]) -> bytes:
-    """``databases`` in the order in which they are to stand."""
+def dump(databases: list[Database], appendfsync: tuple[bytes, bytes]) -> bytes:
+    """``databases`` in the order in which they are to stand; ``appendfsync``: as it is, and as configured."""
     parts = [HEAD]
+    if appendfsync[0] != appendfsync[1]:
+        parts.append(request(b"_CONFIG", b"appendfsync", *appendfsync))
     for db in databases:
         if not db.order:
             continue

@@ -11,7 +11,9 @@ from protocols.resp.keyspace import Keyspace
 from protocols.resp.session import Settings
 from protocols.resp.wire import request
 from substrate.api import DEFAULT_ACCOUNT, Account, ErrorCode
+from substrate.memory import MemoryEngine
 from tests.resp.oracle import Peer, decode, keyspace_of, make_harness
+from tests.resp.test_effects import records_of
 
 
 @pytest.fixture(params=[False, True], ids=["at once", "delayed"])
@@ -414,6 +416,36 @@ def test_appendfsync_always_makes_replies_wait_and_can_be_changed_live() -> None
         "-ERR CONFIG SET failed (possibly related to argument 'appendfsync')"
     )
     assert peer.ask("CONFIG SET appendfsync no", "CONFIG GET appendfsync") == [b"OK", [b"appendfsync", b"no"]]
+
+
+def test_under_always_replies_and_reads_wait_until_what_they_depend_on_is_durable() -> None:
+    engine = MemoryEngine(delayed=True)
+    harness = make_harness(settings=Settings(appendfsync="always"), engine=engine)
+    engine.flush()
+    harness.run()
+    writer, reader = Peer(harness), Peer(harness)
+    assert reader.ask("GET a") is None
+    assert writer.ask("SET a 1", "PING") == []
+    assert reader.ask("GET a") == []
+    engine.flush()
+    harness.run()
+    assert writer.read() == [b"OK", b"PONG"]
+    assert reader.read() == [b"1"]
+    assert reader.ask("GET a") == b"1"
+    assert writer.ask("CONFIG SET appendfsync everysec", "SET a 2", "GET a")[-2:] == [b"OK", b"2"]
+
+
+def test_what_config_set_changed_outlives_the_process_while_the_configuration_is_the_same() -> None:
+    harness = make_harness()
+    Peer(harness).ask("CONFIG SET appendfsync always", "SET a 1")
+    live = keyspace_of(harness)
+    for copy in (Keyspace(Settings()), Keyspace(Settings(appendfsync="no"))):
+        copy.load(live.dump())
+        assert copy.always == (copy.settings.appendfsync == "everysec")
+        again = Keyspace(copy.settings)
+        for record in records_of(live):
+            again.apply(record)
+        assert again.always == copy.always
 
 
 def test_every_error_code_has_an_error_reply() -> None:
