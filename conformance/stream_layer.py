@@ -519,6 +519,23 @@ def check_a_new_epoch_begins_over_the_durable_prefix(make: Make) -> None:
     assert b.values() == [b"kept", b"again"]
 
 
+def check_a_new_epoch_may_begin_without_a_failure_of_the_engine(make: Make) -> None:
+    """What an executor could not be rebuilt from may be a read that failed: the engine itself is well."""
+    b = bench(make)
+    b.ordered(b"kept")
+    b.turn()
+    epoch = b.tail().epoch
+    b.layer.failed(b.layer.shard, b.layer.commit_next, "an executor could not be rebuilt")
+    assert b.layer.recover(b.now_ms)
+    b.create()
+    b.layer.recovered()
+    b.ordered(b"next")
+    b.turn()
+    assert b.values() == [b"kept", b"next"] and b.tail().epoch > epoch
+    b.restart()
+    assert b.values() == [b"kept", b"next"]
+
+
 @needs("delay", "fail")
 def check_a_stream_whose_creation_was_lost_lends_nothing_to_the_next_of_its_number(make: Make) -> None:
     b = Bench(make())

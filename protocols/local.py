@@ -308,7 +308,8 @@ class Sequencer:
         for session, token, _ in parked.values():
             if not any(world.executor is session for world in self._worlds.values()):
                 _answer(session, token, Failed("the owner begins anew"))
-        self.host.note("storage_recoveries", f"epoch {self.layer.epoch}")
+        if not self.layer.broken:
+            self.host.note("storage_recoveries", f"epoch {self.layer.epoch}")
 
     # what ports and worlds share
 

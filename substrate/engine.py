@@ -93,7 +93,7 @@ class Engine(Protocol):
         ...
 
     def reopen(self, now_ms: int) -> Opened:
-        """After ``failed``: a new epoch over the durable prefix, once the storage works again."""
+        """After ``failed``, or of the owner's own accord: a new epoch over the durable prefix, once the storage works."""
         ...
 
     def create(self, stream: StreamId, label: str, config: StreamConfig) -> None:

@@ -170,7 +170,7 @@ class MemoryEngine:
         return self._open()
 
     def reopen(self, now_ms: int) -> Opened:
-        if not self._broken or self._listener is None:
+        if self._broken == "closed" or self._listener is None:
             raise EngineError(ErrorCode.INVALID, "reopen is for after a failure")
         return self._open()
 
