@@ -32,6 +32,8 @@ PIECE_BYTES = 4 * 1024
 TRANSPORT_BYTES = 256 * 1024
 LINGER_S = 1.0
 GIVEN_BYTES_MAX = 128 * 1024 * 1024
+BELIEVED_TIMES = 64
+"""A frame's announced length is made room for once a 64th of it is there: room for nothing costs nothing."""
 
 
 @cython.cclass
@@ -212,7 +214,7 @@ class Connection:
         """A part of a frame: small ones wait in bytes of their own size, large ones in the buffer they will need."""
         left: cython.Py_ssize_t = end - start
         wants: cython.Py_ssize_t = self.session.wants_bytes
-        if wants > self.driver.share_bytes and wants > left and wants <= GIVEN_BYTES_MAX:
+        if self.driver.share_bytes < wants <= GIVEN_BYTES_MAX and left < wants <= BELIEVED_TIMES * left:
             self.rest = bytearray(wants)
             self.given = True
         elif left > self.driver.share_bytes:
