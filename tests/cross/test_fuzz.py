@@ -22,6 +22,7 @@ def test_nothing_but_wire_errors_leaves_a_session_and_no_call_takes_long(protoco
     assert episodes > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("protocol", "name"), [(protocol, name) for protocol, grammar in GRAMMARS.items() for name in grammar.swells]
 )
