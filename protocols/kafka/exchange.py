@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from protocols.kafka.session import KafkaSession
 
 DAY_MS = 86_400_000
+JOINED_BYTES_MAX = 64 * 1024
 Then = Callable[[Answer], None]
 
 
@@ -110,13 +111,18 @@ class Exchange:
 
     def silent(self) -> None:
         """No answer goes out (Produce with acks=0)."""
-        self._put(b"", None)
+        self._put([], None)
 
-    def _put(self, data: bytes, commits: dict[int, int] | None) -> None:
+    def _put(self, parts: list[Any], commits: dict[int, int] | None) -> None:
         assert not self.done, "answered twice"
         self.done = True
         outbox = self.session.outbox
         waits = [(shard, commit) for shard, commit in (commits or {}).items() if commit]
+        if not self.slots and not waits and not outbox.parked() and sum(map(len, parts)) > JOINED_BYTES_MAX:
+            for part in parts:  # nobody is before it: records are copied once
+                outbox.put(part, 0, len(part))
+            return
+        data = b"".join(parts)
         if not self.slots:
             for shard, commit in waits[:-1]:
                 outbox.answer_at(b"", shard, commit)

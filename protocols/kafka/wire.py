@@ -93,9 +93,10 @@ def _skip_tags(frame: memoryview, offset: int) -> int:
     return offset
 
 
-def response(codecs: Codecs, key: int, version: int, correlation_id: int, message: Any) -> bytes:
-    """One whole response frame."""
+def response(codecs: Codecs, key: int, version: int, correlation_id: int, message: Any) -> list[Any]:
+    """One whole response frame, as parts to be joined or sent one after the other."""
     parts = codecs.encode("response", key, version, message)
-    head = b"\0" if key != API_VERSIONS and APIS[key].flexible(version) else b""
-    size = 4 + len(head) + sum(map(len, parts))
-    return b"".join((LENGTH_AND_CORRELATION.pack(size, correlation_id), head, *parts))
+    if key != API_VERSIONS and APIS[key].flexible(version):
+        parts.insert(0, b"\0")
+    parts.insert(0, LENGTH_AND_CORRELATION.pack(4 + sum(map(len, parts)), correlation_id))
+    return parts
