@@ -278,7 +278,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         versions: dict[str, str] = {}
         if chosen & {"nats", "resp", "mqtt", "kafka"}:
             servers, versions = start_servers(stack, folder, chosen)
-            print("beside " + ", ".join(f"{name} {version}" for name, version in versions.items()))
+            print("beside " + (", ".join(f"{name} {version}" for name, version in versions.items()) or "nobody"))
         for case in cases():
             if case.group in chosen and options.match in case.title:
                 progress(f"{case.title} ...")

@@ -193,7 +193,13 @@ async def watch_by_nats(address: str, seen: Tally, subscribed: threading.Event, 
 def consume_by_kafka(address: str, expected: int, seen: Tally, database: redis.Redis, progress: Progress) -> None:
     """confluent-kafka, from the beginning: section from the key, counted in Redis by pipelines of HINCRBY."""
     consumer = Consumer(
-        {"bootstrap.servers": address, "group.id": "demo", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+        {
+            "bootstrap.servers": address,
+            "group.id": "demo",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
     )
     consumer.subscribe([TOPIC])
     moved = time.monotonic()
@@ -299,11 +305,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     with tempfile.TemporaryDirectory(prefix="thalweg-demo-") as folder, serving(Path(folder)) as addresses:
         print("one process serves " + ", ".join(f"{name} on {address}" for name, address in addresses.items()))
-        admin = AdminClient({"bootstrap.servers": addresses["kafka"]})
+        admin = AdminClient({"bootstrap.servers": addresses["kafka"], "log_level": 0})
         admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result(10)
         print(f"a Kafka client created the topic {TOPIC}; MQTT and NATS clients publish to addresses beneath it")
         host, port = split_address(addresses["resp"])
-        progress = Progress(len(packages), {"MQTT": by_mqtt, "NATS": by_nats, "Kafka": by_kafka, "live": live})
+        progress = Progress(
+            len(packages),
+            {"in by MQTT": by_mqtt, "in by NATS": by_nats, "read by Kafka": by_kafka, "seen live": live},
+        )
         subscribed, ended = threading.Event(), threading.Event()
 
         def guarded(task: object) -> None:
