@@ -33,6 +33,8 @@ from substrate.api import DEFAULT_ACCOUNT
 
 FIRST_BYTES = 16 * 1024
 KEEP_BYTES = 256 * 1024
+REPLY_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1024 * 1024)
+"""A run that may stop does when its replies are larger: the session looks whether they are read before it goes on."""
 STRING = cython.declare(cython.int, 1)
 NUMBER = cython.declare(cython.int, 2)
 LIST = cython.declare(cython.int, 3)
@@ -158,7 +160,6 @@ class Dispatcher:
         if run.transaction and not self._may_happen(run, databases, db, client):
             self._put(b"_\r\n" if run.protocol == 3 else b"*-1\r\n")
         else:
-            self.commands += run.count
             while at < run.fill:
                 if not self._hot(run, db, at):
                     if not self._prepared:
@@ -166,7 +167,11 @@ class Dispatcher:
                     db = self._slow(run, db, at, token, client)
                     if db is None:
                         return None
+                self.commands += 1
                 at += 4 + 2 * self._numbers[at + 1]
+                if self._fill > REPLY_BYTES_MAX and run.may_stop and at < run.fill:
+                    run.stopped = at
+                    break
         if self._span_count:
             self._flush_effects(run, db)
         if self._woken:

@@ -111,6 +111,11 @@ class Lane:
                 state = run.cut(data, position, end)
                 if run.count:
                     self.send(run, False)
+                    if run.stopped >= 0:
+                        position = run.rewind()
+                        if self.outbox.size() > UNREAD_BYTES_MAX:
+                            break
+                        continue
                 position = run.taken
                 if state == COMPLETE:
                     break

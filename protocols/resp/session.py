@@ -73,6 +73,7 @@ class RespSession(Lane):
     def __init__(self, port: Port, settings: Settings) -> None:
         run = Run(PACKED, LONG, DEFAULT_ACCOUNT)
         run.bulk_bytes_max = settings.bulk_bytes_max
+        run.may_stop = True
         super().__init__(port, Outbox(REPLIES_BYTES_MAX), run)
         self.settings = settings
         self.account: Account = DEFAULT_ACCOUNT

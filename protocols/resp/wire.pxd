@@ -19,6 +19,8 @@ cdef class Run:
     cdef public bint transaction
     cdef public bint blocks
     cdef public bint internal
+    cdef public bint may_stop
+    cdef public Py_ssize_t stopped
     cdef public object account
     cdef public bytes peer
     cdef public object specials
@@ -34,6 +36,7 @@ cdef class Run:
     cpdef int cut(self, object data, Py_ssize_t start, Py_ssize_t end) except? -1
     cpdef list arguments(self, Py_ssize_t at)
     cpdef release(self)
+    cpdef Py_ssize_t rewind(self) except? -1
     cdef int _parse_number(self, Py_ssize_t at, Py_ssize_t end) except? -1
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef long long _pack(self, Py_ssize_t at, Py_ssize_t length) except? -1

@@ -57,6 +57,9 @@ def pack(name: bytes) -> int:
 class Run:
     """Requests of one connection, cut from a borrowed buffer, and where they are to be executed.
 
+    Who executes it while it is borrowed may stop where the replies grow large, if ``may_stop``: it says in ``stopped`` at
+    which index. A copy is executed whole.
+
     ``specials`` (packed names) and ``special_names`` (upper case, longer ones) are the requests at which a cut stops.
     """
 
@@ -83,6 +86,8 @@ class Run:
         self.transaction = False
         self.blocks = False
         self.internal = False
+        self.may_stop = False
+        self.stopped = -1
         self.account = account
         self.peer = b"?:0"
         self.specials = specials
@@ -112,6 +117,7 @@ class Run:
         self.count = 0
         self.wants = 0
         self.error = ""
+        self.stopped = -1
         position: cython.Py_ssize_t = start
         at = 0
         if self._partial_argc > 0 and self._partial_at > 0:
@@ -223,6 +229,13 @@ class Run:
         """Give the borrowed buffer back: it may be resized again."""
         self.buffer = b""
         self._view = None
+
+    @cython.ccall
+    @cython.exceptval(-1)
+    def rewind(self) -> cython.Py_ssize_t:
+        """Where the first request begins that was not executed (index ``stopped``): cut from there again."""
+        self._partial_argc = 0
+        return self.origin + self._numbers[self.stopped + 2]
 
     def copied(self) -> Run:
         """The same requests and context over a buffer of their own (for whoever executes them later)."""

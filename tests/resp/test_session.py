@@ -117,6 +117,25 @@ def test_a_broken_frame_is_answered_behind_what_was_whole_and_closes(data: bytes
     assert peer.client.closed
 
 
+def test_a_peer_that_does_not_read_is_executed_no_further_than_it_reads() -> None:
+    harness = make_harness()
+    peer = Peer(harness)
+    peer.ask(("SET", "big", b"x" * 300_000))
+    peer.client.reads = False
+    commands = b"".join([request(b"GET", b"big") + request(b"INCR", b"n") for _ in range(200)])
+    peer.client.send(commands + request(b"SELECT", b"1") + request(b"GET", b"n") + b"*2\r\n$4\r\nEC")
+    assert peer.client.outbox.size() < 3_000_000
+    assert int(Peer(harness).ask("GET n")) < 20
+    peer.client.reads = True
+    got = []
+    for _ in range(200):
+        peer.client.send(b"")
+        got += peer.read()
+    got += decode(peer.raw(b"HO\r\n$1\r\nx\r\n"))
+    assert got[1:400:2] == list(range(1, 201))
+    assert got[400:] == [b"OK", None, b"x"]
+
+
 def test_quit_answers_and_closes(harness: Harness) -> None:
     peer = Peer(harness)
     assert peer.ask("SET a 1", "QUIT", "SET a 2") == [b"OK", b"OK"]
