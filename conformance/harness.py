@@ -178,7 +178,7 @@ class Harness(Hub):
                     self.begin()
                     queue.pop(0)()
                     self._later = [queue for queue in self._later if queue]
-                elif not self.dirty and not self._poll():
+                elif not self.dirty and not self._poll() and not self._tick_due():
                     return
             raise AssertionError("the gateway does not come to rest")
         finally:
@@ -188,6 +188,14 @@ class Harness(Hub):
         """For engines whose work is finished by somebody else (the simulated disk): do a step of it."""
         step = getattr(self.sequencer.layer.engine, "step", None)
         return bool(step is not None and step())
+
+    def _tick_due(self) -> bool:
+        """What is due by now is done in the same go."""
+        at = self.next_ns()
+        if not at or at > self.now_ns:
+            return False
+        self.tick(self.now_ns)
+        return True
 
     def later(self, queue: list[Callable[[], None]], act: Callable[[], None]) -> None:
         queue.append(act)
