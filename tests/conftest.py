@@ -27,7 +27,10 @@ hypothesis.settings.load_profile("thalweg")
 
 GATEWAY = [sys.executable, "-m", "thalweg", "serve"]
 SLOW_FIXTURES = {"gateway", "start_gateway", "peer"}
-SLOW_PATHS = ("tests/cross/", "tests/transports/test_namespaces", "many_streams")
+SLOW_PATHS = (
+    "tests/cross/", "tests/test_simulation", "tests/transports/test_namespaces", "tests/substrate/test_crash_points",
+    "tests/substrate/test_disk_rot", "many_streams", "ten_thousand",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,9 +32,14 @@ def parsed(path: pathlib.Path) -> ast.Module:
     return ast.parse(path.read_text(), str(path))
 
 
-def imports_of(path: pathlib.Path) -> Iterator[tuple[str, int]]:
-    """Every module imported anywhere in the file, with its line; ``from a.b import c`` counts as ``a.b``,
-    or as ``a.b.c`` where that is a module of ours. What only the type checker sees counts too."""
+@functools.cache
+def imports_of(path: pathlib.Path) -> list[tuple[str, int]]:
+    """Every module imported anywhere in the file, with its line."""
+    return list(_imports_of(path))
+
+
+def _imports_of(path: pathlib.Path) -> Iterator[tuple[str, int]]:
+    """``from a.b import c`` counts as ``a.b``, or as ``a.b.c`` where that is a module of ours. What only the type checker sees counts too."""
     for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             for name in node.names:
