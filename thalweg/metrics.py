@@ -44,7 +44,7 @@ OF_ONE_PROTOCOL = {
     "mqtt_slow_consumer_drops_total": "QoS 0 messages dropped for a subscriber that does not read.",
     "nats_max_deliveries_total": "JetStream messages not delivered again because max_deliver was reached.",
     "nats_protocol_violations_total": "Clients told -ERR for breaking the protocol.",
-    "nats_unreadable_streams_total": "JetStream streams whose stored configuration could not be read: not served, kept.",
+    "nats_unreadable_streams_total": "Reads for a JetStream consumer that failed, and are tried again.",
     "nats_stale_connections_total": "Clients that did not answer PING in time.",
 }
 
