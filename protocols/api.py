@@ -86,7 +86,9 @@ class Port(Protocol):
 
     def topics(self, account: Account) -> Sequence[Topic]: ...
 
-    def publish(self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None) -> None:
+    def publish(
+        self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
+    ) -> None:
         """Append the group to its route's stream (if captured) and give it to live sinks, but those whose ``protocol``
         is ``served``: the caller's kernel wrote to them itself. Token 0: no answer wanted.
 
@@ -95,8 +97,14 @@ class Port(Protocol):
         """
         ...
 
-    def append(self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
-               when: Conditions | None = None) -> None:
+    def append(
+        self,
+        stream: StreamId,
+        batch: Group | bytes | bytearray | memoryview,
+        ack: Ack,
+        token: int,
+        when: Conditions | None = None,
+    ) -> None:
         """Append a group, or one v2 record batch as a client sent it (checked here: length, CRC, count, producer state).
 
         The batch is taken over: a ``bytearray`` given is patched in place (base offset, epoch). Live sinks get it too.
@@ -107,8 +115,9 @@ class Port(Protocol):
         """Several streams of one shard, all or nothing. Answers a tuple of Appended, or the first Rejected / StreamError."""
         ...
 
-    def read(self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int,
-             filter: Pattern | None = None) -> None:
+    def read(
+        self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int, filter: Pattern | None = None
+    ) -> None:
         """Answers ``Batches`` (none if start is the tail: watch it) or ``StreamError(OUT_OF_RANGE)``."""
         ...
 
@@ -215,14 +224,25 @@ class World(Protocol):
     def resolve(self, account: Account, address: Address) -> Route: ...
     def topic(self, account: Account, name: Address) -> Topic | None: ...
     def topics(self, account: Account) -> Sequence[Topic]: ...
-    def publish(self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None) -> None: ...
-    def append(self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
-               when: Conditions | None = None) -> None: ...
-    def read(self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int,
-             filter: Pattern | None = None) -> None: ...
+    def publish(
+        self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
+    ) -> None: ...
+    def append(
+        self,
+        stream: StreamId,
+        batch: Group | bytes | bytearray | memoryview,
+        ack: Ack,
+        token: int,
+        when: Conditions | None = None,
+    ) -> None: ...
+    def read(
+        self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int, filter: Pattern | None = None
+    ) -> None: ...
     def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Handle: ...
     def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle: ...
-    def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None: ...
+    def query(
+        self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0
+    ) -> None: ...
     def call(self, executor: str, request: object, token: int) -> None: ...
     def trim(self, stream: StreamId, before: Position) -> object:
         """Answers the new Tail, or StreamError."""
@@ -282,4 +302,16 @@ class Executor(Protocol):
 
 
 Factory = Callable[[Port], Session]
-__all__ = ["Account", "Called", "Executor", "Factory", "Handle", "Port", "Refused", "Session", "StreamKey", "WireError", "World"]
+__all__ = [
+    "Account",
+    "Called",
+    "Executor",
+    "Factory",
+    "Handle",
+    "Port",
+    "Refused",
+    "Session",
+    "StreamKey",
+    "WireError",
+    "World",
+]

@@ -338,4 +338,6 @@ class Watcher(Protocol):
         ...
 
 
-__all__ = [name for name in dir() if name[0].isupper() and name not in {"Enum", "IntEnum", "NewType", "Protocol", "Sequence"}]
+__all__ = [
+    name for name in dir() if name[0].isupper() and name not in {"Enum", "IntEnum", "NewType", "Protocol", "Sequence"}
+]

@@ -60,7 +60,12 @@ def decode(data: bytes) -> Checkpoint | None:
         return None
     magic, layout, name_bytes, version, position, base, crc, chain, digest, size = _HEAD.unpack_from(data)
     end = _HEAD.size + name_bytes
-    if magic != b"TWCK" or layout != 1 or len(data) != end + 4 + size or _CRC.unpack_from(data, end)[0] != crc32c(data[:end]):
+    if (
+        magic != b"TWCK"
+        or layout != 1
+        or len(data) != end + 4 + size
+        or _CRC.unpack_from(data, end)[0] != crc32c(data[:end])
+    ):
         return None
     state = data[end + 4 :]
     if hashlib.sha256(state).digest() != digest:

@@ -236,7 +236,6 @@ class Trie(Generic[Entry]):
             frontier = below
         return any(node.children or node.one or node.some or node.any for node in frontier)
 
-
     def alike(self, prefix: bytes, deep: bool) -> bool:
         """Whether all addresses made of these tokens and one more (``deep``: one or more) match the same patterns."""
         frontier = [self._root]

@@ -207,7 +207,12 @@ class Gateway:
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, name: str, host: str, port: int) -> None:
         server = await loop.create_server(
-            cast(Any, lambda: Connection(self._driver, name)), host, port, start_serving=False, backlog=1024, reuse_address=True
+            cast(Any, lambda: Connection(self._driver, name)),
+            host,
+            port,
+            start_serving=False,
+            backlog=1024,
+            reuse_address=True,
         )
         address = server.sockets[0].getsockname()
         self.listeners[name] = (address[0], address[1])
@@ -217,6 +222,7 @@ class Gateway:
         if self.config.data == MEMORY:
             return MemoryEngine()
         from substrate.disk import DiskEngine
+
         pathlib.Path(self.config.data).mkdir(parents=True, exist_ok=True)
         self._files = RealFiles(self.config.data, loop.call_soon_threadsafe)
         return DiskEngine(self._files)

@@ -29,12 +29,25 @@ def sessions(
 
     advertised = parse_address(config.kafka.advertise) if config.kafka.advertise else listeners.get("kafka")
     host, port = advertised or ("127.0.0.1", 9092)
-    kafka = fill(KafkaSettings, config.kafka, host=host, port=port, durability=config.durability.default,
-                 interval_ms=config.durability.interval_ms)
+    kafka = fill(
+        KafkaSettings,
+        config.kafka,
+        host=host,
+        port=port,
+        durability=config.durability.default,
+        interval_ms=config.durability.interval_ms,
+    )
     nats_host, nats_port = listeners.get("nats", ("127.0.0.1", 4222))
     name = config.nats.server_name
-    nats = fill(NatsSettings, config.nats, host=nats_host, port=nats_port, server_id=f"N{zlib.crc32(name.encode()):08X}",
-                durability=config.durability.default, interval_ms=config.durability.interval_ms)
+    nats = fill(
+        NatsSettings,
+        config.nats,
+        host=nats_host,
+        port=nats_port,
+        server_id=f"N{zlib.crc32(name.encode()):08X}",
+        durability=config.durability.default,
+        interval_ms=config.durability.interval_ms,
+    )
     mqtt = fill(MqttSettings, config.mqtt)
     resp_port = listeners.get("resp", ("127.0.0.1", 6379))[1]
     resp = fill(RespSettings, config.resp, port=resp_port)
