@@ -268,7 +268,11 @@ class Delivery:
             self.session.unpublishable(plan.subject)
             if self.verbose:
                 self.outbox.put_bytes(b"+OK\r\n")
+            if self.no_responders and frame.reply_end > frame.reply_start:
+                self.session.nobody(plan.subject, bytes(self._data[frame.reply_start : frame.reply_end]))
             return 0
+        if self.verbose:
+            self.outbox.put_bytes(b"+OK\r\n")
         heard = plan.heard
         if frame.plain and frame.kind == PUB:
             for index in range(len(plan.sinks)):
@@ -303,8 +307,6 @@ class Delivery:
             self._collect(view)
         elif not heard and self.no_responders and frame.reply_end > frame.reply_start:
             self.session.nobody(plan.subject, bytes(self._data[frame.reply_start : frame.reply_end]))
-        if self.verbose:
-            self.outbox.put_bytes(b"+OK\r\n")
         return 0
 
     def _collect(self, view: cython.const[cython.uchar][::1]) -> None:
@@ -358,12 +360,13 @@ class Delivery:
         out: Outbox = sink.outbox
         sink.delivered += 1
         body: cython.Py_ssize_t = frame.payload_start
-        if frame.kind == HPUB and sink.headers:
+        headers: cython.bint = sink.headers and frame.header_bytes > 0
+        if headers:
             out.put_bytes(b"HMSG " + subject + b" " + sink.sid + b" ")
         else:
             out.put_bytes(b"MSG " + subject + b" " + sink.sid + b" " if prefix is None else prefix)
             body += frame.header_bytes
-        if frame.plain and (frame.kind == PUB or sink.headers):
+        if frame.plain and (frame.kind == PUB or headers):
             out.put(view, frame.subject_end + 1, frame.next)
         else:
             if frame.reply_end > frame.reply_start:
@@ -371,7 +374,7 @@ class Delivery:
                 out.put_bytes(b" ")
             if frame.kind == PUB:
                 out.put(view, frame.size_start, frame.size_end)
-            elif sink.headers:
+            elif headers:
                 out.put_bytes(b"%d %d" % (frame.header_bytes, frame.total_bytes))
             else:
                 out.put_number(frame.total_bytes - frame.header_bytes)

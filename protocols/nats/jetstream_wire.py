@@ -107,7 +107,12 @@ def expectations_of(
     """What a message's headers ask of the stream (nats-server 2.15 server/stream.go processJetStreamMsg, behaviour)."""
     if block_bytes > HEADER_BYTES_MAX:
         return errors.HEADERS_TOO_LARGE
-    found = {name: value or b"" for name, value in reversed(headers) if name.startswith(b"Nats-")}
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        if name.startswith(b"Nats-") and name not in found:
+            found[name] = value or b""
+    if len(found) == 1 and found.get(b"Nats-Msg-Id"):
+        return Expectations(Conditions(message_id=found[b"Nats-Msg-Id"], window_ms=facts.window_ms))
     for name, refusal in _NOT_BUILT.items():
         if name in found:
             return refusal

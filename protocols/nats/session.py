@@ -289,11 +289,8 @@ class NatsSession:
 
     def nobody(self, subject: bytes, reply: bytes) -> None:
         """Tell a requester that there are no responders, on the subscription of its own that waits for the reply."""
-        if not wire.valid_subject(reply):
-            return
-        address = subject_address(reply)
         for sink in self._subscriptions.values():
-            if sink.subject == reply or pattern_of(sink.subject).matches(address):
+            if sink.queue is None and wire.matches(sink.subject, reply):
                 block = b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % subject
                 sink.send(reply, b"%d %d\r\n%b\r\n" % (len(block), len(block), block), True)
                 return
@@ -394,6 +391,9 @@ class NatsSession:
             return
         subject, sid = parts[0], parts[-1]
         queue = parts[1] if len(parts) == 3 else None
+        if sid in self._subscriptions:
+            self._ok()  # the first one stays; this one is not even looked at
+            return
         if not wire.valid_subject(subject, wildcards=True):
             self.outbox.put_bytes(errors.err(errors.INVALID_SUBJECT))
             return
@@ -405,14 +405,13 @@ class NatsSession:
             )
             self.outbox.put_bytes(errors.err(text))
             return
-        if sid not in self._subscriptions:
-            if len(self._subscriptions) >= self.settings.subscriptions_max:
-                self.outbox.put_bytes(errors.err(errors.SUBSCRIPTIONS_EXCEEDED))
-                return
-            sink = NatsSink(self, self.outbox, subject, queue, sid, self.delivery.accepts_headers)
-            self._subscriptions[sid] = sink
-            handle = self.port.subscribe(self.account, pattern_of(subject), sink, queue)
-            sink.handle = handle  # type: ignore[assignment]
+        if len(self._subscriptions) >= self.settings.subscriptions_max:
+            self.outbox.put_bytes(errors.err(errors.SUBSCRIPTIONS_EXCEEDED))
+            return
+        sink = NatsSink(self, self.outbox, subject, queue, sid, self.delivery.accepts_headers)
+        self._subscriptions[sid] = sink
+        handle = self.port.subscribe(self.account, pattern_of(subject), sink, queue)
+        sink.handle = handle  # type: ignore[assignment]
         self._ok()
 
     def _unsubscribe(self, argument: bytes) -> None:

@@ -195,7 +195,7 @@ class Frame:
             return MORE
         if not bare and view[at] != 32 and view[at] != 9:
             # without an argument there is nothing to parse: UNSUB and the like say so, the others as well
-            return UNKNOWN if kind != CONNECT else BROKEN
+            return BROKEN if kind in (CONNECT, INFO) else UNKNOWN
         while not bare and at < end and (view[at] == 32 or view[at] == 9):
             at += 1
         self.argument_start = at
@@ -304,6 +304,17 @@ def valid_subject(subject: bytes, wildcards: cython.bint = False) -> cython.bint
                     return False
             start = at + 1
     return True
+
+
+def matches(pattern: bytes, subject: bytes) -> bool:
+    """Whether a subscription's subject matches this text, which need not be a valid subject."""
+    want, have = pattern.split(b"."), subject.split(b".")
+    if want[-1] == b">":
+        want = want[:-1]
+        if len(have) <= len(want):
+            return False
+        have = have[: len(want)]
+    return len(want) == len(have) and all(w in (b"*", h) for w, h in zip(want, have, strict=True))
 
 
 @cython.ccall
