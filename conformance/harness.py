@@ -132,6 +132,7 @@ class Harness(Hub):
         self.logged: list[tuple[str, str]] = []
         self._later: list[list[Callable[[], None]]] = []
         self._in_run = False
+        self._again = False
         super().__init__(
             engine or MemoryEngine(),
             MemoryEngine(),
@@ -172,13 +173,14 @@ class Harness(Hub):
         self._in_run = True
         try:
             for _ in range(100_000):
+                self._again = False
                 self.flush()
                 if self._later:
                     queue = self.chance.choice(self._later)
                     self.begin()
                     queue.pop(0)()
                     self._later = [queue for queue in self._later if queue]
-                elif not self.dirty and not self._poll() and not self._tick_due():
+                elif not self.dirty and not self._again and not self._poll() and not self._tick_due():
                     return
             raise AssertionError("the gateway does not come to rest")
         finally:
@@ -229,7 +231,8 @@ class Harness(Hub):
         return self.chance.getrandbits(63)
 
     def touched(self) -> None:
-        """Turns end in ``run``."""
+        """``run`` ends one turn more: what was said while the last one's output was sent belongs to it."""
+        self._again = True
 
     def log(self, event: str, detail: str) -> None:
         self.logged.append((event, detail))

@@ -74,8 +74,9 @@ class Gateway(Harness):
         self._in_run = True
         try:
             for _ in range(1000):
+                self._again = False
                 self.flush()
-                if not self.dirty:
+                if not self.dirty and not self._again:
                     return
             raise Violation("the gateway does not come to rest")
         finally:
