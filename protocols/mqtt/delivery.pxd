@@ -10,6 +10,7 @@ cdef class LiveSink:
     cdef public Py_ssize_t packet_bytes_max
     cdef public Py_ssize_t pending_bytes_max
     cdef public bint held
+    cdef public bint aliases
     cdef public long long dropped
     cpdef deliver(self, Group group)
     cpdef bint may_take(self, Py_ssize_t size)

@@ -42,6 +42,7 @@ class LiveSink:
         self.packet_bytes_max = 268_435_460
         self.pending_bytes_max = pending_bytes_max
         self.held = False  # a SUBACK has not left: deliveries queue behind it
+        self.aliases = False  # the peer takes topic aliases: every packet goes through ``live.give``
         self.dropped = 0
 
     @cython.ccall
@@ -234,6 +235,7 @@ class Forwarder:
             if (
                 (sink.level == 5) == (self.level == 5)
                 and not sink.held
+                and not sink.aliases
                 and not target.identifiers
                 and largest <= sink.packet_bytes_max
             ):
@@ -279,6 +281,12 @@ class Forwarder:
             stop = at + length
             value = at + 2 + topic_bytes
             size = length - skipped + len(middle)
+            if sink.aliases:
+                topic: bytes = bytes(memoryview(view)[at + 2 : value])
+                payload: bytes = bytes(memoryview(view)[value + skipped : stop])
+                sink.live.give(topic, payload, False, target.identifiers)
+                position = stop
+                continue
             head: bytes = b"\x30" + varint(size)
             if len(head) + size <= sink.packet_bytes_max:
                 if sink.held:

@@ -58,6 +58,8 @@ class Live:
         self.forwarder = Forwarder(session, self, level, packet_bytes_max)
         self.now_ns = 0
         self.no_local = False
+        self.alias_max = 0  # topic aliases that the peer takes
+        self._aliases: dict[bytes, int] = {}
         self._no_local_filters = 0
         self._subscriptions: dict[bytes, tuple[LiveSubscription, Handle]] = {}
         self._trie: Trie[LiveSubscription] = Trie()
@@ -142,6 +144,9 @@ class Live:
         made: dict[tuple[bool, bytes], bytes] = {}
         for target in plan.targets:
             five = target.sink.level == 5
+            if target.sink.aliases:
+                target.sink.live.give(topic, payload, False, passed + target.identifiers)
+                continue
             packet = made.get((five, target.identifiers))
             if packet is None:
                 carried = passed + target.identifiers if five else b""
@@ -200,16 +205,42 @@ class Live:
             if qos and published_qos:
                 continue
             carried = mapping.with_expiry(properties, expires_ms, now_ms) + identifiers if self.level == 5 else b""
-            self._give(want.topic, record.value or b"", retain and as_published, carried)
+            self.give(want.topic, record.value or b"", retain and as_published, carried)
 
     def _give_plain(self, group: Group, topic: bytes, identifiers: bytes) -> None:
         for index in range(group.count):
-            self._give(topic, group.value(index), False, identifiers)
+            self.give(topic, group.value(index), False, identifiers)
 
-    def _give(self, topic: bytes, payload: bytes, retain: bool, properties: bytes) -> None:
-        packet = encode_publish(topic, payload, 0, retain, False, 0, properties, self.level)
-        if self.sink.may_take(len(packet)):
+    def give(self, topic: bytes, payload: bytes, retain: bool, properties: bytes) -> None:
+        """One QoS 0 message to this peer, unless it is too slow or the message too large for it."""
+        if not self.sink.may_take(0):
+            return
+        straight = not (self.sink.held and self.sink.outbox.parked())
+        packet = self.encode(topic, payload, 0, retain, False, 0, properties, straight)
+        if len(packet) <= self.sink.packet_bytes_max:
             self.sink.give(packet)
+
+    def encode(
+        self, topic: bytes, payload: bytes, qos: int, retain: bool, dup: bool, packet_id: int, properties: bytes,
+        straight: bool,
+    ) -> bytes:  # fmt: skip
+        """A PUBLISH to this peer, with a topic alias if it takes them.
+
+        An alias is given only in a packet that goes ``straight`` out: behind an answer that waits it could be overtaken by
+        a packet that uses it.
+        """
+        if self.alias_max:
+            number = self._aliases.get(topic, 0)
+            if number:
+                topic, properties = b"", encode_properties([(TOPIC_ALIAS, number)]) + properties
+            elif straight and len(self._aliases) < self.alias_max:
+                number = len(self._aliases) + 1
+                given = encode_properties([(TOPIC_ALIAS, number)]) + properties
+                packet = encode_publish(topic, payload, qos, retain, dup, packet_id, given, 5)
+                if len(packet) <= self.sink.packet_bytes_max:
+                    self._aliases[topic] = number
+                    return packet
+        return encode_publish(topic, payload, qos, retain, dup, packet_id, properties, self.level)
 
 
 def _together(subscriptions: list[LiveSubscription]) -> tuple[int, bytes, bool, bool]:

@@ -28,7 +28,6 @@ from protocols.mqtt.wire import (
     encode,
     encode_ack,
     encode_properties,
-    encode_publish,
     frame_bytes,
     properties_of,
 )
@@ -311,6 +310,8 @@ class MqttSession:
         )  # fmt: skip
         live.sink.packet_bytes_max = int(properties.get(p.MAXIMUM_PACKET, live.sink.packet_bytes_max))
         live.now_ns = self._now_ns
+        live.alias_max = min(int(properties.get(p.TOPIC_ALIAS_MAXIMUM, 0)), self._settings.topic_alias_maximum)
+        live.sink.aliases = live.alias_max > 0
         self._live = live
         self._call(
             "connect",
@@ -497,19 +498,22 @@ class MqttSession:
     def _deliver(self, found: requests.Deliveries, answer: Called) -> None:
         if self.closing:
             return
-        out = [self._encode_delivery(one, found.now_ms) for one in found.packets]
+        straight = answer.commit == 0 and not self.outbox.parked()
+        out = [self._encode_delivery(one, found.now_ms, straight) for one in found.packets]
         self.outbox.answer_at(b"".join(out), answer.shard, answer.commit)
         self._pull()
 
-    def _encode_delivery(self, one: Delivery, now_ms: int) -> bytes:
+    def _encode_delivery(self, one: Delivery, now_ms: int, straight: bool) -> bytes:
         message = one.message
+        live = self._live
+        assert live is not None
         if message is None:
             return encode_ack(p.PUBREL, one.packet_id, 0, b"", self._level)
         properties = b""
         if self._level == 5:
             properties = mapping.with_expiry(message.properties, message.expires_ms, now_ms) + one.identifiers
-        return encode_publish(
-            message.topic, message.payload or b"", one.qos, one.retain, one.dup, one.packet_id, properties, self._level
+        return live.encode(
+            message.topic, message.payload or b"", one.qos, one.retain, one.dup, one.packet_id, properties, straight
         )
 
     # SUBSCRIBE, UNSUBSCRIBE

@@ -531,3 +531,30 @@ def test_a_session_s_expiry_has_a_limit_that_the_client_is_told(gateway: Harness
 
 def test_reason_codes_of_the_table_are_those_of_the_specification() -> None:
     assert errors.return_code(errors.BAD_USER_OR_PASSWORD) == 4 and errors.return_code(errors.SERVER_BUSY) == 3
+
+
+def test_topic_aliases_are_given_to_clients_that_take_them(gateway: Harness) -> None:
+    sub = Peer(gateway, 5)
+    listed = encode_properties([(p.TOPIC_ALIAS_MAXIMUM, 2)])
+    sub.send(p.Connect(5, True, 0, b"s", None, None, None, listed))
+    sub.subscribe("#", options=2)
+    pub = connected(gateway, "p", 5)
+    for number, topic in enumerate(("a", "b", "c")):
+        for qos in (0, 1, 2):
+            pub.publish(
+                topic,
+                b"%d" % qos,
+                qos,
+                packet_id=10 * number + qos,
+                properties=[(p.CONTENT_TYPE, b"t")] if qos == 0 else [],
+            )
+    names: dict[int, bytes] = {}
+    got = []
+    for one in published(sub.received()):
+        alias = dict(properties_of(one.properties)).get(p.TOPIC_ALIAS, 0)
+        assert alias <= 2
+        if alias and one.topic:
+            names[alias] = one.topic
+        got.append((one.topic or names[alias], one.payload))
+    assert sorted(got) == sorted((topic, b"%d" % qos) for topic in (b"a", b"b", b"c") for qos in (0, 1, 2))
+    assert sorted(names.values()) == [b"a", b"b"]
