@@ -61,15 +61,16 @@ class Wanted:
 
     protocol = "mqtt-sessions"
 
-    def __init__(self, owner: Sessions, account: Account) -> None:
+    def __init__(self, owner: Sessions, account: Account, pattern: Tokens) -> None:
         self.session: object = owner
         self._owner = owner
-        self._account = account
+        self.account = account
+        self.pattern = pattern
         self.count = 0
         self.handle: Handle | None = None
 
     def deliver(self, group: Group) -> None:
-        self._owner.live(self._account, group)
+        self._owner.live(self.account, group)
 
 
 class Follow:
@@ -104,13 +105,16 @@ class Captured:
         state = self._owner.state
         for stream, (account, position) in list(state.followed.items()):
             self._watch(stream, account, position)
-        for session in list(state.sessions.values()):
-            for subscription in session.subscriptions.values():
-                self.cover(session.account, subscription.pattern, from_start=True)
+        for wanted in self._owner.wanted.values():
+            self.cover(wanted.account, wanted.pattern, from_start=True)
 
     def cover(self, account: Account, pattern: Tokens, from_start: bool = False) -> None:
         """From now on records that this pattern matches are seen."""
+        first = pattern.parts[0]
+        named = first not in (ONE, ANY)
         for topic in self._owner.world.topics(account):
+            if named and not topic.subjects and not topic.name.startswith(first):
+                continue  # there may be thousands
             if overlaps(topic, pattern):
                 for stream in topic.streams:
                     if stream not in self._follows:
@@ -180,13 +184,9 @@ class Captured:
         topics = [topic for topic in self._owner.world.topics(follow.account) if follow.stream in topic.streams]
         if not topics:
             return False
-        state = self._owner.state
         return any(
-            overlaps(topics[0], subscription.pattern)
-            for session in state.sessions.values()
-            if session.account == follow.account
-            for subscription in session.subscriptions.values()
-            if subscription.qos or subscription.group
+            wanted.account == follow.account and overlaps(topics[0], wanted.pattern)
+            for wanted in self._owner.wanted.values()
         )
 
     def _took(self, follow: Follow, answer: object) -> bool:

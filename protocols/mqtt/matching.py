@@ -138,7 +138,10 @@ class Matching:
         qos = min(qos, message.qos)
         if session.connection is None and (not qos or not session.keeps):
             return
-        if len(session.queue) >= QUEUE_MESSAGES_MAX or session.owed_bytes + message.size > QUEUE_BYTES_MAX:
+        if (
+            len(session.queue) - session.volatile >= QUEUE_MESSAGES_MAX
+            or session.owed_bytes + message.size > QUEUE_BYTES_MAX
+        ):
             self._owner.note("mqtt_queue_full_drops", "")
             return
         if session.connection is not None:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 ROUTES_MAX = 4096
 RUN_MAX = 1000
+OWED_BYTES_MAX = 1 << 30
+"""Of all sessions together (a message counts once for each); beyond it publishers are refused what somebody would be owed."""
+RETAINED_BYTES_MAX = 256 * 1024 * 1024
+"""Of an account; beyond it publishers are refused what is to be retained."""
 Packets = list[tuple[int, int, int]]
 
 
@@ -91,6 +95,9 @@ class Publishing:
         first = run[0]
         account = publisher.account
         route = self._route(account, first.address)
+        if self._full(account, first, bool(route.stream)):
+            self._owner.note("mqtt_quota_refusals", "")
+            return errors.QUOTA_EXCEEDED
         answer: object = None
         if route.stream or route.sinks or route.queues:
             answers: list[object] = []
@@ -121,6 +128,18 @@ class Publishing:
         elif first.qos and not route.sinks and not route.queues:
             return errors.NO_MATCHING_SUBSCRIBERS
         return errors.SUCCESS
+
+    def _full(self, account: Account, item: requests.Incoming, captured: bool) -> bool:
+        """Whether there is no room to keep it."""
+        state = self._owner.state
+        if item.retain and item.payload:
+            retained = state.retained.get(account)
+            if retained is not None and retained.bytes + len(item.payload) > RETAINED_BYTES_MAX:
+                return True
+        if captured or not item.qos or state.owed_bytes < OWED_BYTES_MAX:
+            return False
+        matches = self._owner.matching.of(account, item.address)
+        return bool(matches.sessions or matches.shares)
 
     def _route(self, account: Account, address: Address) -> Route:
         key = (account, address)

@@ -1,6 +1,6 @@
 """What a session asks of the executor ``mqtt`` and what it is answered: plain data, nothing borrowed.
 
-    Connect -> Connected        Pull -> Deliveries (parked until there are some) | TakenOver
+    Connect -> Connected or a reason code    Pull -> Deliveries (parked until there are some) | TakenOver
     Batch   -> Responses        Subscribe -> SubscribeCodes    Unsubscribe -> UnsubscribeCodes    Leave -> None
 
 The executor knows the connection by the session object that the port names; a request of a connection that is not (or no

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from protocols.mqtt.state import Message
 
 
+NODE_BYTES = 400
+"""What a message costs besides its own bytes, roughly."""
+
+
 class _Node:
     __slots__ = ("children", "message")
 
@@ -25,6 +29,7 @@ class Retained:
     def __init__(self) -> None:
         self._root = _Node()
         self.count = 0
+        self.bytes = 0
 
     def set(self, address: bytes, message: Message | None) -> None:
         """Keep this message as the address's; None: keep none."""
@@ -40,6 +45,9 @@ class Retained:
             path.append((node, part))
             node = below
         self.count += (message is not None) - (node.message is not None)
+        self.bytes += (message.size + NODE_BYTES if message else 0) - (
+            node.message.size + NODE_BYTES if node.message else 0
+        )
         node.message = message
         while path and node.message is None and not node.children:
             node, part = path.pop()

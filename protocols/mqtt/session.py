@@ -170,6 +170,8 @@ class MqttSession:
         found = answer.answer
         if isinstance(found, requests.Connected):
             self._accept(found, slot, answer)
+        elif isinstance(found, int):
+            self._refuse(found, slot)
         elif isinstance(found, requests.Deliveries):
             self._deliver(found, answer)
         elif isinstance(found, requests.Responses):

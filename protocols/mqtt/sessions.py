@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 EXPIRY_MAX_S = 7 * 24 * 3600
 SUBSCRIPTIONS_MAX = 10_000
+SESSIONS_MAX = 100_000
 PULL_PACKETS_MAX = 1000
 PULL_BYTES_MAX = 256 * 1024
 
@@ -89,7 +90,8 @@ class Sessions:
         self._connections: dict[int, Session] = {}
         self._asked: dict[int, Callable[[object], None]] = {}
         self._next_token = 1
-        self._wanted: dict[tuple[Account, bytes], Wanted] = {}
+        self.wanted: dict[tuple[Account, bytes], Wanted] = {}
+        """Filters with QoS 1 or 2, and shared ones, by account and pattern."""
         self._timers: list[tuple[int, int]] = []
         self._filters: dict[int, list[tuple[Account, bytes]]] = {}
 
@@ -250,7 +252,7 @@ class Sessions:
 
     # connections
 
-    def _connect(self, request: requests.Connect, connection: object) -> requests.Connected:
+    def _connect(self, request: requests.Connect, connection: object) -> requests.Connected | int:
         old = self.state.names.get((request.account, request.client_id))
         if old is not None and old.connection is not None:
             self._take_over(old, request.clean)
@@ -258,6 +260,9 @@ class Sessions:
         if old is not None and (request.clean or not old.keeps):
             self._end(old)
             old = None
+        if old is None and len(self.state.sessions) >= SESSIONS_MAX:
+            self.note("mqtt_sessions_refused", "")
+            return errors.QUOTA_EXCEEDED
         expiry_s = min(request.expiry_s, EXPIRY_MAX_S)
         session = old or Session(self.state.next_number, request.account, request.client_id)
         was_recorded = old is not None and old.on_record
@@ -359,8 +364,7 @@ class Sessions:
                 self.captured.cursors()
             self.write((SUBSCRIBED, session.number, text, options, request.identifier), session.keeps)
             subscription = session.subscriptions[text]
-            self._want(session, subscription)
-            if subscription.qos or subscription.group:
+            if self._want(session, subscription):
                 self.captured.cover(session.account, subscription.pattern)
             handling = options >> 4 & 3
             if not subscription.group and (handling == 0 or (handling == 1 and not known)):
@@ -395,23 +399,24 @@ class Sessions:
                 self.write((UNSUBSCRIBED, session.number, text), session.keeps)
         return requests.UnsubscribeCodes(tuple(codes))
 
-    def _want(self, session: Session, subscription: Subscription) -> None:
-        """Hear of live messages where the executor must: see ``Wanted``."""
+    def _want(self, session: Session, subscription: Subscription) -> bool:
+        """Hear of live messages where the executor must: see ``Wanted``. Whether the pattern is new."""
         if not (subscription.qos or subscription.group):
-            return
+            return False
         key = (session.account, subscription.pattern.text)
-        wanted = self._wanted.get(key)
+        wanted = self.wanted.get(key)
         if wanted is None:
-            wanted = self._wanted[key] = Wanted(self, session.account)
+            wanted = self.wanted[key] = Wanted(self, session.account, subscription.pattern)
             wanted.handle = self.world.subscribe(session.account, subscription.pattern, wanted)
         wanted.count += 1
+        return wanted.count == 1
 
     def _unwant(self, session: Session, subscription: Subscription) -> None:
-        wanted = self._wanted.get((session.account, subscription.pattern.text))
+        wanted = self.wanted.get((session.account, subscription.pattern.text))
         if wanted is None or not (subscription.qos or subscription.group):
             return
         wanted.count -= 1
         if wanted.count == 0:
             if wanted.handle is not None:
                 wanted.handle.close()
-            del self._wanted[session.account, subscription.pattern.text]
+            del self.wanted[session.account, subscription.pattern.text]

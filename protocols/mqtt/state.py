@@ -155,7 +155,7 @@ class Session:
 
     __slots__ = (
         "account", "client_id", "connection", "entries", "expiry_s", "inbound", "inflight", "left_ms", "level", "next_packet_id",
-        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "subscriptions", "timed_ms", "will",
+        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "subscriptions", "timed_ms", "volatile", "will",
         "will_at_ms", "window",
     )  # fmt: skip
 
@@ -170,6 +170,7 @@ class Session:
         self.inflight: dict[int, Entry] = {}
         self.inbound: set[int] = set()
         self.owed_bytes = 0
+        self.volatile = 0  # of its entries
         self.next_sequence = 1
         self.on_record = True  # the state stream knows it
         self.left_ms = 0  # 0: connected, as far as the state knows
@@ -228,6 +229,7 @@ class State:
         self.followed: dict[int, tuple[Account, int]] = {}
         self.next_number = 1
         self._next_order = 1
+        self.owed_bytes = 0
         self.version = 1
         """Rises with every change of a subscription."""
 
@@ -340,6 +342,7 @@ class State:
     def _end(self, session: Session) -> None:
         for text in list(session.subscriptions):
             self._unsubscribe(session, text)
+        self.owed_bytes -= session.owed_bytes
         del self.sessions[session.number]
         if self.names.get((session.account, session.client_id)) is session:
             del self.names[session.account, session.client_id]
@@ -358,7 +361,11 @@ class State:
             self._next_order += 1
         session.entries[entry.sequence] = entry
         session.queue.append(entry)
-        session.owed_bytes += entry.message.size
+        if entry.volatile:
+            session.volatile += 1
+        else:
+            session.owed_bytes += entry.message.size
+            self.owed_bytes += entry.message.size
         session.next_sequence = max(session.next_sequence, entry.sequence + 1)
 
     def assign(self, session: Session, entry: Entry, packet_id: int) -> None:
@@ -373,7 +380,11 @@ class State:
         entry = session.entries.pop(sequence, None)
         if entry is None:
             return
-        session.owed_bytes -= entry.message.size
+        if entry.volatile:
+            session.volatile -= 1
+        else:
+            session.owed_bytes -= entry.message.size
+            self.owed_bytes -= entry.message.size
         if entry.packet_id:
             session.inflight.pop(entry.packet_id, None)
         elif session.queue and session.queue[0] is entry:
