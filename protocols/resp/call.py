@@ -105,6 +105,7 @@ class Call:
         self.replaying = False
         self.may_block = False
         self.in_transaction = False
+        self.elsewhere = False  # another database than this one may have got an expiry
         self.internal = False  # a session's own words, not its peer's
         self.writing = False
         self.dirty = 0

@@ -14,6 +14,8 @@ cdef class Dispatcher:
     cdef long long[::1] _span_view
     cdef Py_ssize_t _span_count
     cdef object _parts
+    cdef list _made
+    cdef bytes _made_label
     cdef const unsigned char[::1] _data
     cdef long long[::1] _numbers
     cdef long long _commit
@@ -32,6 +34,7 @@ cdef class Dispatcher:
     cdef int _finish(self) except? -1
     cdef int _hot(self, Run run, Database db, Py_ssize_t at) except? -1
     cdef int _set(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
+    cdef int _mset(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _add(self, Database db, Py_ssize_t at, Py_ssize_t start, long long change) except? -1
     cdef int _push(self, Database db, Py_ssize_t at, Py_ssize_t start, bint left) except? -1
     cdef int _pop(self, Database db, Py_ssize_t at, Py_ssize_t start, bint left) except? -1

@@ -117,6 +117,8 @@ class Dispatcher:
         self._span_view = self._spans
         self._span_count = 0
         self._parts = None
+        self._made = []
+        self._made_label = b""
         self._data = b""
         self._numbers = self._spans
         self._commit = 0
@@ -172,7 +174,7 @@ class Dispatcher:
                 if self._fill > REPLY_BYTES_MAX and run.may_stop and at < run.fill:
                     run.stopped = at
                     break
-        if self._span_count:
+        if self._span_count or self._made:
             self._flush_effects(run, db)
         if self._woken:
             self._woken = False
@@ -245,7 +247,8 @@ class Dispatcher:
         if call.db is not db:
             self._flush_effects(run, db)
             db = call.db
-        elif db.expiring:
+        if db.earlier or call.elsewhere:
+            call.elsewhere = False
             keyspace.plan_expiry()
         self._plain = not db.watched and not db.blocked
         self._woken = True
@@ -293,23 +296,44 @@ class Dispatcher:
     def _record(self, run: Run, call: object, db: Database, at: cython.Py_ssize_t) -> None:
         """What a handler did: what expired before it, then its effects or its own words."""
         if call.before:
-            self._flush_effects(run, db)
             for label, effect in call.before:
-                self._commit = self.world.record(effect, label)
+                self._make(run, db, label, effect)
             call.before.clear()
         if call.dirty:
             if call.effects is None:
                 self._effect(run, at)
-                return
+            else:
+                for effect in call.effects:
+                    self._make(run, db, db.label, effect)
+
+    def _make(self, run: Run, db: Database, label: bytes, effect: bytes) -> None:
+        """An effect in other words than the client's."""
+        if self._span_count:
             self._flush_effects(run, db)
-            for effect in call.effects:
-                self._commit = self.world.record(effect, db.label)
-        self.keyspace.last_commit = self._commit or self.keyspace.last_commit
+        if self._made and self._made_label != label:
+            self._flush_made()
+        self._made_label = label
+        self._made.append(effect)
+
+    def _flush_made(self) -> None:
+        spans = array.array("q")
+        at = 0
+        for effect in self._made:
+            spans.append(at)
+            spans.append(len(effect))
+            at += len(effect)
+        data = b"".join(self._made)
+        count = len(self._made)
+        self._made = []
+        self._commit = self.world.record_slices(data, spans, count, self._made_label)
+        self.keyspace.last_commit = self._commit
 
     @cython.cfunc
     @cython.exceptval(-1)
     def _effect(self, run: Run, at: cython.Py_ssize_t) -> cython.int:
         """The request's own bytes are its effect."""
+        if self._made:
+            self._flush_made()
         place: cython.Py_ssize_t = 2 * self._span_count
         if place + 2 > len(self._spans):
             bigger = array.array("q", self._spans)
@@ -322,7 +346,10 @@ class Dispatcher:
         return 0
 
     def _flush_effects(self, run: Run, db: Database) -> None:
-        if self._span_count and db is not None:
+        """Record what was collected; one of the two kinds at most is there."""
+        if self._made:
+            self._flush_made()
+        if self._span_count:
             count = self._span_count
             self._span_count = 0
             self._commit = self.world.record_slices(run.buffer, self._spans, count, db.label)
@@ -495,6 +522,9 @@ class Dispatcher:
         elif packed == P_HSET:
             if argc > 3 and argc % 2 == 0:
                 done = self._hset(db, at, start)
+        elif packed == P_MSET:
+            if argc > 2 and argc % 2 == 1:
+                done = self._mset(db, at, start)
         elif packed == P_DEL:
             if argc == 2:
                 key = self._copy(start + self._numbers[at + 6], self._numbers[at + 7])
@@ -529,6 +559,29 @@ class Dispatcher:
                 db.set_expire(entry, 0)
             entry.kind = STRING
             entry.value = value
+        self._put(b"+OK\r\n")
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _mset(self, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
+        """All or nothing: where a key of the database has an expiry, the handler has to."""
+        slot: cython.Py_ssize_t
+        stop: cython.Py_ssize_t = at + 4 + 2 * self._numbers[at + 1]
+        entry: Entry
+        key: bytes
+        if db.expiring:
+            return 0
+        for slot in range(at + 6, stop, 4):
+            key = self._copy(start + self._numbers[slot], self._numbers[slot + 1])
+            head: cython.Py_ssize_t = start + self._numbers[slot] + self._numbers[slot + 1] + 2
+            end: cython.Py_ssize_t = start + self._numbers[slot + 2] + self._numbers[slot + 3] + 2
+            entry = db.entries.get(key)
+            if entry is None:
+                db.put(key, STRING, self._copy(head, end - head))
+            else:
+                entry.kind = STRING
+                entry.value = self._copy(head, end - head)
         self._put(b"+OK\r\n")
         return 1
 

@@ -193,6 +193,7 @@ def move_entry(call: Call, entry: Entry, key: bytes, source: Any, target: Any) -
     until = entry.expire_ms
     source.remove(entry.key)
     target.set_expire(moved, until)
+    call.elsewhere = True
 
 
 def rename(call: Call, words: list[bytes]) -> bytes:
@@ -262,6 +263,7 @@ def copy(call: Call, words: list[bytes]) -> bytes:
     made = target.put(words[2], entry.kind, copy_value(entry))
     made.number = entry.number
     target.set_expire(made, entry.expire_ms)
+    call.elsewhere = True
     call.changed(words[2], db=target)
     return ONE
 
@@ -309,6 +311,7 @@ def swapdb(call: Call, words: list[bytes]) -> bytes:
     first, second = (call.databases[number] for number in numbers)
     if first is not second:
         first.swap(second)
+        call.elsewhere = True
         for db in (first, second):
             for key in list(db.blocked):
                 call.keyspace.ready(db, key)

@@ -47,6 +47,7 @@ class Keyspace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.appendfsync = settings.appendfsync
+        self.remembered: tuple[str, str] | None = None
         self.catalogue = Catalogue()
         self.spaces: dict[Account, list[Database]] = {}
         self.clients: dict[object, Client] = {}
@@ -129,7 +130,7 @@ class Keyspace:
 
     def dump(self) -> bytes:
         databases = [db for account in sorted(self.spaces) for db in self.spaces[account]]
-        return dump(databases, (self.appendfsync.encode(), self.settings.appendfsync.encode()))
+        return dump(databases, self.remembered)
 
     def load(self, data: bytes) -> None:
         for databases in self.spaces.values():
@@ -140,8 +141,7 @@ class Keyspace:
             if words[0] == b"_DB":
                 db = self.database(words[1])
             elif words[0] == b"_CONFIG":
-                if words[3].decode() == self.settings.appendfsync:
-                    self.remember_appendfsync(words[2].decode())
+                self.remember_appendfsync(words[2].decode(), words[3].decode())
             else:
                 assert db is not None, "a dump names a database before its first key"
                 make(db, words)
@@ -208,7 +208,7 @@ class Keyspace:
         if call.dirty:
             for effect in call.effects if call.effects is not None else (request(*words),):
                 self.last_commit = world.record(effect, label)
-        if call.db.expiring:
+        if call.db.earlier:
             self.plan_expiry()
 
     def barrier(self, commit: int) -> int:
@@ -234,10 +234,14 @@ class Keyspace:
 
     def set_appendfsync(self, mode: str) -> None:
         """``always``, ``everysec`` or ``no``, from here on."""
-        self.remember_appendfsync(mode)
+        self.remember_appendfsync(mode, self.settings.appendfsync)
         self.world.durability(DURABILITIES[mode])
 
-    def remember_appendfsync(self, mode: str) -> None:
+    def remember_appendfsync(self, mode: str, configured: str) -> None:
+        """Keep what was set; it counts while the configuration says what it said then."""
+        self.remembered = (mode, configured)
+        if configured != self.settings.appendfsync:
+            mode = self.settings.appendfsync
         self.appendfsync = mode
         self.always = self.dispatcher.always = mode == "always"
 
@@ -257,7 +261,7 @@ class Keyspace:
 
     def plan_expiry(self) -> None:
         """Be woken when the next key is due."""
-        due = [at for databases in self.spaces.values() for db in databases if db.expiring and (at := db.next_due())]
+        due = [at for databases in self.spaces.values() for db in databases if db.heap and (at := db.next_due())]
         if due:
             self.wake_at(min(due))
 

@@ -89,8 +89,7 @@ def config_set(call: Call, words: list[bytes]) -> bytes:
 
 def configured(call: Call, words: list[bytes]) -> bytes:
     """The effect of CONFIG SET: ``_CONFIG name value configured``. It holds while the configuration file says the same."""
-    if words[3].decode() == call.keyspace.settings.appendfsync:
-        call.keyspace.remember_appendfsync(words[2].decode())
+    call.keyspace.remember_appendfsync(words[2].decode(), words[3].decode())
     return OK
 
 

@@ -101,6 +101,7 @@ class RespSession(Lane):
     def eof(self, now_ns: int) -> None:
         self._unsubscribe_all(False)
         self._queue = None
+        self.deadline_ns = 0
         self.closing = True
 
     def stop(self, now_ns: int) -> None:

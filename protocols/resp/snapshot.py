@@ -72,11 +72,12 @@ def make(db: Database, words: list[bytes]) -> None:
         db.put(key, STREAM, log)
 
 
-def dump(databases: list[Database], appendfsync: tuple[bytes, bytes]) -> bytes:
-    """``databases`` in the order in which they are to stand; ``appendfsync``: as it is, and as configured."""
+def dump(databases: list[Database], appendfsync: tuple[str, str] | None) -> bytes:
+    """``databases`` in the order in which they are to stand; ``appendfsync``: as CONFIG SET left it, and as
+    it was configured then."""
     parts = [HEAD]
-    if appendfsync[0] != appendfsync[1]:
-        parts.append(request(b"_CONFIG", b"appendfsync", *appendfsync))
+    if appendfsync is not None:
+        parts.append(request(b"_CONFIG", b"appendfsync", appendfsync[0].encode(), appendfsync[1].encode()))
     for db in databases:
         if not db.order:
             continue

@@ -13,6 +13,8 @@ cdef class Database:
     cdef public list order
     cdef public list heap
     cdef public Py_ssize_t expiring
+    cdef public long long next_ms
+    cdef public bint earlier
     cdef public dict watched
     cdef public dict blocked
     cpdef Entry put(self, bytes key, int kind, object value)

@@ -17,6 +17,7 @@ downwards therefore sees every entry that is there all the time, whatever is add
 ``Members`` keeps sets the same way, so that a random member costs no search and no order depends on a hash seed.
 
 ``heap`` holds (expire_ms, key) for every time that was set; an entry of it counts while the key still has that time.
+``next_ms`` is when the keyspace looks again; ``earlier`` says that something is due before what it knew.
 """
 
 from __future__ import annotations
@@ -73,6 +74,8 @@ class Database:
         self.order = []
         self.heap = []
         self.expiring = 0
+        self.next_ms = 0
+        self.earlier = False
         self.watched = {}
         self.blocked = {}
 
@@ -123,11 +126,21 @@ class Database:
         entry.expire_ms = expire_ms
         if expire_ms:
             heapq.heappush(self.heap, (expire_ms, entry.key))
+            if self.next_ms == 0 or expire_ms < self.next_ms:
+                self.next_ms = expire_ms
+                self.earlier = True
             if len(self.heap) > 64 + 2 * self.expiring:
                 self._rebuild_heap()
 
     def _rebuild_heap(self) -> None:
-        self.heap = [(entry.expire_ms, entry.key) for entry in self.order if entry.expire_ms]
+        """Only what still counts, each once: the cost is that of the heap, not of the database."""
+        entry: Entry
+        kept: set = set()
+        for expire_ms, key in self.heap:
+            entry = self.entries.get(key)
+            if entry is not None and entry.expire_ms == expire_ms:
+                kept.add((expire_ms, key))
+        self.heap = list(kept)
         heapq.heapify(self.heap)
 
     def due(self, now_ms: cython.longlong, count: int) -> list:
@@ -145,15 +158,18 @@ class Database:
         return found
 
     def next_due(self) -> int:
-        """When something may be due, in unix ms; 0: never."""
+        """When something may be due, in unix ms; 0: never. It is known from here on."""
+        self.earlier = False
+        self.next_ms = 0
         entry: Entry
         while self.heap:
             expire_ms, key = self.heap[0]
             entry = self.entries.get(key)
             if entry is not None and entry.expire_ms == expire_ms:
-                return expire_ms
+                self.next_ms = expire_ms
+                break
             heapq.heappop(self.heap)
-        return 0
+        return self.next_ms
 
     def clear(self) -> None:
         for key in list(self.watched):
@@ -174,6 +190,8 @@ class Database:
         self.order, other.order = other.order, self.order
         self.heap, other.heap = other.heap, self.heap
         self.expiring, other.expiring = other.expiring, self.expiring
+        self.next_ms = other.next_ms = 0
+        self.earlier = other.earlier = True
 
 
 @cython.cclass

@@ -37,6 +37,7 @@ cdef class Run:
     cpdef list arguments(self, Py_ssize_t at)
     cpdef release(self)
     cpdef Py_ssize_t rewind(self) except? -1
+    cdef bytes _copy(self, Py_ssize_t start, Py_ssize_t length)
     cdef int _parse_number(self, Py_ssize_t at, Py_ssize_t end) except? -1
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef long long _pack(self, Py_ssize_t at, Py_ssize_t length) except? -1

@@ -25,6 +25,9 @@ import array
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
+
 COMPLETE = 0
 """Everything was taken, but for what is not complete yet."""
 SPECIAL = 1
@@ -217,7 +220,7 @@ class Run:
         offset: cython.Py_ssize_t
         for index in range(self._numbers[at + 1]):
             offset = start + self._numbers[at + 4 + 2 * index]
-            found.append(bytes(self._view[offset : offset + self._numbers[at + 5 + 2 * index]]))
+            found.append(self._copy(offset, self._numbers[at + 5 + 2 * index]))
         return found
 
     def slice(self, at: cython.Py_ssize_t) -> bytes:
@@ -282,6 +285,19 @@ class Run:
         self.error = error
         self._partial_argc = 0
         return BROKEN
+
+    @cython.cfunc
+    def _copy(self, start: cython.Py_ssize_t, length: cython.Py_ssize_t) -> bytes:
+        """A piece of the buffer as bytes; the one place that reads it raw."""
+        if not cython.compiled:
+            return bytes(memoryview(self.buffer)[start : start + length])
+        if start < 0 or length < 0 or start + length > len(self._view):
+            raise IndexError("slice outside its buffer")
+        if length == 0:
+            return b""
+        return PyBytes_FromStringAndSize(
+            cython.cast(cython.p_char, cython.cast(cython.p_void, cython.address(self._view[start]))), length
+        )
 
     @cython.cfunc
     @cython.exceptval(-1)

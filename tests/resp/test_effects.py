@@ -97,6 +97,7 @@ def test_hot_commands_do_what_their_handlers_do(seed: int) -> None:
                     f"EXISTS {key}",
                     f"MGET {key} b c",
                     f"LRANGE {key} 0 2",
+                    f"MSET {key} 1 b x",
                     f"PEXPIRE {key} 100000",
                     "PING",
                 ]
