@@ -221,18 +221,16 @@ class _Stream:
         stream = self.stream
         data = self._read(manifest.NAME)
         if data is None:
-            if not self.changed:
+            if stream.written and not self.changed:
                 self.fault(manifest.NAME, "missing")
         else:
             try:
                 number, generation, first_chain, sealed = manifest.decode(data)
                 if number != stream.id:
                     self.fault(manifest.NAME, f"of stream {number}")
-                elif generation < stream.generation:
-                    self.fault(
-                        manifest.NAME, f"an old copy: generation {generation}, the newest is {stream.generation}"
-                    )
-                elif generation == stream.generation:
+                elif generation < stream.written:
+                    self.fault(manifest.NAME, f"an old copy: generation {generation}, the newest is {stream.written}")
+                elif generation == stream.written:
                     if first_chain != stream.first_chain:
                         self.fault(manifest.NAME, "its first chain value is not the ends file's")
                     return sealed

@@ -34,6 +34,7 @@ class Checkpoint:
         journal_handles: Iterable[int],
         state: ends.EndsState,
         streams: Iterable[DiskStream],
+        fresh_max: int,
         finished: Callable[[Checkpoint, OSError | None], None],
     ) -> None:
         self.files = files
@@ -47,19 +48,24 @@ class Checkpoint:
         self._shared = len(self._handles)
         """The first handles belong to the journal: they are not closed here."""
         self._manifests: list[DiskStream] = []
-        self._blob = ends.encode(state, [stream.pack() for stream in streams])
+        self._state = state
+        self._streams = streams
+        self._fresh_max = fresh_max
 
     def begin(self) -> None:
         """Raises: OSError."""
         dirty, unnamed = self.segments.dirty, self.segments.unnamed
         self._dirty, self._unnamed = dict(dirty), set(unnamed)
+        fresh = self.segments.fresh
         self._manifests = list(self.segments.manifests.values())
+        self._manifests += [fresh.popitem()[1] for _ in range(min(self._fresh_max, len(fresh)))]
         dirty.clear()
         self.segments.manifests.clear()
         for stream in self._manifests:
             self._write_manifest(stream)
+        blob = ends.encode(self._state, [stream.pack() for stream in self._streams])
         for name in ends.NAMES:
-            self._write(f"{name}.new", self._blob)
+            self._write(f"{name}.new", blob)
         self._whole = len(self._dirty) + len(self._manifests) + self._shared > HANDLES_MAX
         if self._whole:
             self.files.sync_all(Lane.BACKGROUND, self._written)
@@ -101,6 +107,8 @@ class Checkpoint:
 
     def _write_manifest(self, stream: DiskStream) -> None:
         self.segments.load_sealed(stream)
+        stream.written = stream.generation
+        stream.packed = None
         self.files.make_folder(stream.folder)
         self._write(f"{stream.folder}/{manifest.NAME}.new", manifest.encode(stream))
         self._write(f"{stream.folder}/{manifest.EPOCHS}.new", manifest.encode_epochs(stream))

@@ -10,7 +10,7 @@ Layout, big endian: magic "THWENDS1", CRC32C u32 (from 12 on), version u32, then
     streams u32, then for each stream: length u32 and a record
 
 A record: settings (below), start i64, end i64, first segment i64, its chain value before 16 bytes, active segment i64,
-bytes in it i64, chain value at the end 16 bytes, its max timestamp i64, manifest generation u32, epochs u32, then
+bytes in it i64, chain value at the end 16 bytes, its max timestamp i64, generation of its manifest u32, epochs u32, then
 (epoch i64, base i64) each. Settings: stream u64, durability u8, retention ms, bytes, records i64, segment bytes i64, record bytes i64,
 interval ms i64, label length u16, label.
 

@@ -55,6 +55,8 @@ class DiskEngine:
         self._listener: Listener | None = None
         self._locked = False
         self._broken = "not open"
+        self._told = True
+        """The listener knows that it is broken."""
         self._generation = 0
         """Of this epoch in this process: completions that belong to an earlier one are ignored."""
         self._streams: dict[int, DiskStream] = {}
@@ -252,9 +254,7 @@ class DiskEngine:
         made = DiskStream(ends.StreamRecord(stream, label, config))
         self._record(Kind.CREATE, ends.pack_settings(stream, label, config))
         self._streams[stream] = made
-        self.store.manifests[stream] = made
-        if len(self.store.manifests) > self.options.checkpoint_manifests:
-            self._start_checkpoint()
+        self.store.changed(made)
 
     def configure(self, stream: StreamId, config: StreamConfig) -> None:
         self._serving()
@@ -264,7 +264,7 @@ class DiskEngine:
         raised = _RANK[config.durability] > _RANK[found.config.durability]
         self._record(Kind.CONFIG, ends.pack_settings(stream, found.label, config))
         found.reconfigure(config)
-        self.store.manifests[stream] = found
+        self.store.changed(found)
         if raised:
             try:
                 if self._checkpoint is not None:  # it has taken logs that it has not synced yet
@@ -720,7 +720,10 @@ class DiskEngine:
                 self._covered = checkpoint.covered
 
         handles = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
-        self._checkpoint = Checkpoint(self.files, self.store, handles, state, list(self._streams.values()), finished)
+        fresh_max = self.options.checkpoint_manifests if clean else self.options.checkpoint_manifests // 8
+        self._checkpoint = Checkpoint(
+            self.files, self.store, handles, state, list(self._streams.values()), fresh_max, finished
+        )
         self._checkpoint.begin()
 
     def _finish_checkpoint(self, clean: bool = False) -> None:
@@ -795,6 +798,7 @@ class DiskEngine:
         if self._broken:
             return
         self._broken = reason
+        self._told = False
         self._generation += 1
         if self._checkpoint is not None:
             self._checkpoint.abandoned = True
@@ -805,6 +809,7 @@ class DiskEngine:
 
         def tell() -> None:
             if generation == self._generation and self._listener is not None:
+                self._told = True
                 self._listener.failed(self.shard, above, reason)
 
         self.files.post(tell)
@@ -814,10 +819,15 @@ class DiskEngine:
         raise _engine_error(error) from error
 
     def close(self) -> None:
+        """As the interface says. A broken engine, whose listener was told so, is only let go.
+
+        Raises:
+            EngineError: it broke meanwhile: what was not reported durable may not be.
+        """
         if not self._locked:
             return
         try:
-            if not self._broken:
+            if not (self._broken and self._told):
                 self._close_cleanly()
         except OSError as error:
             raise _engine_error(error) from error
@@ -830,7 +840,7 @@ class DiskEngine:
         while self.files.wait():
             pass
         if self._broken:
-            return
+            raise OSError(errno.EIO, self._broken)
         for stream in self._streams.values():
             if stream.memory is None:
                 self.store.write_index(stream)

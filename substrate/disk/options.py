@@ -17,7 +17,8 @@ class Options:
     checkpoint_bytes: int = 512 * 1024 * 1024
     """Referred to since the last checkpoint: bounds what a recovery has to check."""
     checkpoint_manifests: int = 512
-    """Streams made or rolled since the last checkpoint: bounds what one has to write."""
+    """Streams rolled or changed since the last checkpoint: bounds what one has to write. An eighth as many manifests of
+    streams that only have an active segment are written beside them, as many at the stop."""
     tail_cache_bytes: int = 8 * 1024 * 1024
     open_files_max: int = 2048
     free_bytes_min: int = 32 * 1024 * 1024

@@ -202,12 +202,12 @@ class _Replay:
                 record, _end = ends.unpack_settings(data, 0)
                 if record.stream not in self.streams:
                     stream = self.streams[record.stream] = DiskStream(record)
-                    self.segments.manifests[stream.id] = stream
+                    self.segments.changed(stream)
             elif head.kind == Kind.CONFIG:
                 record, _end = ends.unpack_settings(data, 0)
                 stream = self._stream(record.stream)
                 stream.reconfigure(record.config)
-                self.segments.manifests[stream.id] = stream
+                self.segments.changed(stream)
             elif head.kind == Kind.TRIM:
                 self._trim(int.from_bytes(data[:8]), int.from_bytes(data[8:16]))
             elif head.kind == Kind.DELETE:

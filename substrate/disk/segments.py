@@ -38,6 +38,8 @@ class Segments:
         """Logs to sync with the next group of turns; marked: those of ``interval`` streams, synced when they are due."""
         self.marked: dict[str, None] = {}
         self.manifests: dict[int, DiskStream] = {}
+        """Those that the next checkpoint must write; fresh: streams that can do without one for now."""
+        self.fresh: dict[int, DiskStream] = {}
         self.serving = False
         """Until recovery is done, nothing is cut: a kept frame may refer to what lies further on."""
         self.faults: list[str] = []
@@ -115,7 +117,15 @@ class Segments:
                 file.allocated = stream.active_bytes
             self.write_index(stream)
         stream.seal(base)
-        self.manifests[stream.id] = stream
+        self.changed(stream)
+
+    def changed(self, stream: DiskStream) -> None:
+        """Its manifest, if it has or needs one, is out of date."""
+        if stream.written or stream.first != stream.active:
+            self.manifests[stream.id] = stream
+            self.fresh.pop(stream.id, None)
+        else:
+            self.fresh[stream.id] = stream
 
     def write_index(self, stream: DiskStream) -> None:
         """The hints beside the active log, for later openings and for Kafka's tools."""
@@ -147,13 +157,14 @@ class Segments:
         try:
             data = self._whole(f"{stream.folder}/{manifest.NAME}")
             number, generation, first_chain, sealed = manifest.decode(data)
-            if number != stream.id or generation < stream.generation:
-                raise Unsound(f"manifest of stream {number}, generation {generation}, want {stream.generation}")
+            if number != stream.id or generation < stream.written:
+                raise Unsound(f"manifest of stream {number}, generation {generation}, want {stream.written}")
             sealed = _as_of(stream, generation, first_chain, sealed)
         except (Unsound, FileNotFoundError) as fault:
             self.faults.append(f"stream {stream.id}: {fault}; rebuilt from the segments")
             sealed = self._rebuild(stream)
-            self.manifests[stream.id] = stream
+            stream.generation += 1
+            self.changed(stream)
         stream.sealed = sealed
         return sealed
 
@@ -388,7 +399,7 @@ class Segments:
         paths = [stream.log_path(sealed.base) for sealed in stream.sealed[:gone]]
         stream.forget(gone)
         stream.epochs = epochs_from(stream.epochs, stream.start)
-        self.manifests[stream.id] = stream
+        self.changed(stream)
         return paths
 
     def remove(self, paths: Sequence[str]) -> None:
@@ -412,6 +423,7 @@ class Segments:
     def remove_folder(self, stream: DiskStream) -> None:
         """Delete everything of a stream."""
         self.manifests.pop(stream.id, None)
+        self.fresh.pop(stream.id, None)
         self._folders.discard(stream.folder)
         names = self.files.names(stream.folder)
         for name in names:
@@ -436,6 +448,7 @@ class Segments:
         self.references.clear()
         self.marked.clear()
         self.manifests.clear()
+        self.fresh.clear()
         self._folders.clear()
         self._indexes.clear()
 
@@ -449,7 +462,7 @@ def _as_of(stream: DiskStream, generation: int, first_chain: bytes, sealed: list
         Unsound: they do not connect.
     """
     sealed = [segment for segment in sealed if segment.base < stream.active]
-    if generation > stream.generation:
+    if generation > stream.written:
         found = sealed[0].base if sealed else stream.active
         if found > stream.first:
             sealed.insert(0, Sealed(stream.first, found, 0, -1, first_chain))

@@ -118,6 +118,7 @@ class DiskStream:
         "tail_bases",
         "tail_batches",
         "tail_first",
+        "written",
     )
 
     def __init__(self, record: StreamRecord) -> None:
@@ -134,8 +135,11 @@ class DiskStream:
         self.chain = record.chain
         self.max_timestamp_ms = record.max_timestamp_ms
         """Of the active segment."""
-        self.generation = record.generation
-        """Of the manifest: one that says another is not the newest."""
+        self.written = record.generation
+        """Generation of the manifest on the disk: another one is not the newest. 0: there is none, which is all right while
+        there is no sealed segment."""
+        self.generation = max(record.generation, 1)
+        """Of what the manifest should say."""
         self.epochs = record.epochs
         self.epoch = record.epochs[-1][0] if record.epochs else -1
         self.sealed: list[Sealed] | None = [] if record.first == record.active else None
@@ -181,7 +185,7 @@ class DiskStream:
             self.active_bytes,
             self.chain,
             self.max_timestamp_ms,
-            self.generation,
+            self.written,
             self.epochs,
         )
 
