@@ -44,6 +44,7 @@ def consumer(address: str, group: str | None = None, **config: Any) -> Consumer:
             "enable.auto.commit": False,
             "session.timeout.ms": 6000,
             "heartbeat.interval.ms": 200,
+            "reconnect.backoff.max.ms": 500,
             **settings,
         }
     )
