@@ -250,8 +250,11 @@ class Dispatcher:
         if db.earlier or call.elsewhere:
             call.elsewhere = False
             keyspace.plan_expiry()
-        self._plain = not db.watched and not db.blocked
+        if db.blocked and not run.transaction:  # who waits is served before the next command
+            self._flush_effects(run, db)
+            keyspace.waiting.serve()
         self._woken = True
+        self._plain = not db.watched and not db.blocked
         return db
 
     @cython.cfunc

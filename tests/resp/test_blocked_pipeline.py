@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from conformance.harness import Harness
 
 
-@pytest.mark.xfail(strict=True, reason="a run serves waiting clients only at its end (protocols/resp/dispatch.py)")
-def test_a_waiting_client_is_served_between_two_commands_of_a_pipeline():
+def test_a_waiting_client_is_served_between_two_commands_of_a_pipeline() -> None:
     harness = Harness()
     waiting, pushing = harness.connect("resp"), harness.connect("resp")
     waiting.send(b"*3\r\n$5\r\nBLPOP\r\n$5\r\nqueue\r\n$1\r\n0\r\n")
