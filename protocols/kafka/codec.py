@@ -236,7 +236,9 @@ def _decode_length(source: Source, field: Field, kind: str, name: str, depth: in
     else:
         source.line(depth, f"{name}, = i4(b, p); p += 4")
     least = -1 if field.nullable(source.version) else 0
-    source.line(depth, f"if {name} < {least} or {name} > len(b) - p: raise WireError(f'{field.name} of {{{name}}} bytes')")
+    source.line(
+        depth, f"if {name} < {least} or {name} > len(b) - p: raise WireError(f'{field.name} of {{{name}}} bytes')"
+    )
 
 
 def _decode_field(source: Source, field: Field, array: bool, name: str, path: tuple[str, ...], depth: int) -> None:
@@ -253,7 +255,9 @@ def _decode_field(source: Source, field: Field, array: bool, name: str, path: tu
             depth += 1
         if field.kind in PACKED:
             size = SIZES[field.kind]
-            source.line(depth, f"{name} = list(unpack_from(f'>{{{count}}}{PACKED[field.kind]}', b, p)); p += {size} * {count}")
+            source.line(
+                depth, f"{name} = list(unpack_from(f'>{{{count}}}{PACKED[field.kind]}', b, p)); p += {size} * {count}"
+            )
             return
         source.line(depth, f"{name} = []")
         source.line(depth, f"for _ in range({count}):")
@@ -300,7 +304,9 @@ def _encode_structure(source: Source, value: str, path: tuple[str, ...], append:
     def flush() -> None:
         if run:
             packed = struct.Struct(">" + "".join(PACKED[field.kind] for field in run))
-            source.line(depth, f"{append}({source.refer(packed.pack)}({', '.join(f'{value}.{field.name}' for field in run)}))")
+            source.line(
+                depth, f"{append}({source.refer(packed.pack)}({', '.join(f'{value}.{field.name}' for field in run)}))"
+            )
             run.clear()
 
     for field in _fields(source.kind, source.key, path):
@@ -326,16 +332,23 @@ def _encode_structure(source: Source, value: str, path: tuple[str, ...], append:
     for field in sorted(tagged, key=lambda field: field.tag):
         name, parts = source.variable(), source.variable()
         source.line(depth, f"{name} = {value}.{field.name}")
-        source.line(depth, f"if {name} != {source.refer(field.default)}{f' and {name}' if field.array and not field.nullable(source.version) else ''}:")
+        source.line(
+            depth,
+            f"if {name} != {source.refer(field.default)}{f' and {name}' if field.array and not field.nullable(source.version) else ''}:",
+        )
         source.line(depth + 1, f"{parts} = []; {parts}_a = {parts}.append")
         _encode_field(source, field, field.array, name, (*path, field.name), f"{parts}_a", depth + 1)
         source.line(depth + 1, f"{parts} = b''.join({parts})")
-        source.line(depth + 1, f"{fields}.append({write_unsigned(field.tag)!r} + write_unsigned(len({parts})) + {parts})")
+        source.line(
+            depth + 1, f"{fields}.append({write_unsigned(field.tag)!r} + write_unsigned(len({parts})) + {parts})"
+        )
     source.line(depth, f"{append}(write_unsigned(len({fields})))")
     source.line(depth, f"for part in {fields}: {append}(part)")
 
 
-def _encode_field(source: Source, field: Field, array: bool, name: str, path: tuple[str, ...], append: str, depth: int) -> None:
+def _encode_field(
+    source: Source, field: Field, array: bool, name: str, path: tuple[str, ...], append: str, depth: int
+) -> None:
     nullable = field.nullable(source.version) and (array or not field.array)
     compact = source.flexible
 

@@ -121,7 +121,9 @@ class _OffsetFetch:
                 *self.path,
                 name=name,
                 partitions=[
-                    self._partition(index, found.get((name, index), NOTHING), code if self.exchange.version < 2 else Code.NONE)
+                    self._partition(
+                        index, found.get((name, index), NOTHING), code if self.exchange.version < 2 else Code.NONE
+                    )
                     for index in indexes
                 ],
             )
@@ -158,7 +160,9 @@ def offset_delete(exchange: Exchange, message: Any) -> None:
             exchange.reply(exchange.make(error_code=found))
             return
         if not isinstance(found, tuple):
-            exchange.reply(exchange.make(error_code=refusal(answer.answer if isinstance(answer, Called) else answer)[0]))
+            exchange.reply(
+                exchange.make(error_code=refusal(answer.answer if isinstance(answer, Called) else answer)[0])
+            )
             return
         codes = dict(zip(partitions, found, strict=True))
         topics = [

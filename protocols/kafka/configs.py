@@ -171,8 +171,12 @@ class _Alter:
                 self.commits[answer.shard] = max(self.commits.get(answer.shard, 0), answer.commit)
                 self._put(at, Code.NONE, None)
             else:
-                code, text = refusal(made)
-                self._put(at, Code.INVALID_CONFIG if isinstance(made, StreamError) and code is Code.INVALID_REQUEST else code, text)
+                code, text = refusal(made, Code.NOT_CONTROLLER)
+                self._put(
+                    at,
+                    Code.INVALID_CONFIG if isinstance(made, StreamError) and code is Code.INVALID_REQUEST else code,
+                    text,
+                )
 
         self.exchange.call("topics", AlterTopic(topic.account, topic.name, config=config, options=options), answered)
 

@@ -177,7 +177,8 @@ def describe_groups(exchange: Exchange, message: Any) -> None:
         if not isinstance(found, tuple):
             code = _failure(answer)
             groups = [
-                exchange.make("groups", error_code=code, group_id=group_id, protocol_data="") for group_id in message.groups
+                exchange.make("groups", error_code=code, group_id=group_id, protocol_data="")
+                for group_id in message.groups
             ]
         else:
             groups = [_described(exchange, one, message.include_authorized_operations) for one in found]

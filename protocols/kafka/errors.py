@@ -20,6 +20,7 @@ class Code(IntEnum):
     OFFSET_OUT_OF_RANGE = 1
     CORRUPT_MESSAGE = 2
     UNKNOWN_TOPIC_OR_PARTITION = 3
+    LEADER_NOT_AVAILABLE = 5
     NOT_LEADER_OR_FOLLOWER = 6
     REQUEST_TIMED_OUT = 7
     MESSAGE_TOO_LARGE = 10
@@ -46,6 +47,7 @@ class Code(IntEnum):
     INVALID_REPLICATION_FACTOR = 38
     INVALID_REPLICA_ASSIGNMENT = 39
     INVALID_CONFIG = 40
+    NOT_CONTROLLER = 41
     INVALID_REQUEST = 42
     OUT_OF_ORDER_SEQUENCE_NUMBER = 45
     DUPLICATE_SEQUENCE_NUMBER = 46
@@ -72,12 +74,14 @@ RETRIED_BY_CLIENTS = frozenset(
     {
         Code.CORRUPT_MESSAGE,
         Code.UNKNOWN_TOPIC_OR_PARTITION,
+        Code.LEADER_NOT_AVAILABLE,
         Code.NOT_LEADER_OR_FOLLOWER,
         Code.REQUEST_TIMED_OUT,
         Code.COORDINATOR_LOAD_IN_PROGRESS,
         Code.COORDINATOR_NOT_AVAILABLE,
         Code.NOT_COORDINATOR,
         Code.NOT_ENOUGH_REPLICAS,
+        Code.NOT_CONTROLLER,
         Code.KAFKA_STORAGE_ERROR,
         Code.FETCH_SESSION_ID_NOT_FOUND,
         Code.FENCED_LEADER_EPOCH,
@@ -111,8 +115,11 @@ def code_of(error: ErrorCode) -> Code:
     return next(code for listed, code in _CODES if listed is error)
 
 
-def refusal(answer: Answer) -> tuple[Code, str]:
-    """What to tell a client whose request got this answer instead of the one hoped for."""
+def refusal(answer: Answer, failed: Code = Code.NOT_COORDINATOR) -> tuple[Code, str]:
+    """What to tell a client whose request got this answer instead of the one hoped for.
+
+    ``failed`` is what has it try again where the executor could not be asked: each kind of request has its own word.
+    """
     if isinstance(answer, StreamError):
         return code_of(answer.code), f"{answer.code.value}: {answer.detail}" if answer.detail else answer.code.value
     if isinstance(answer, Rejected):
@@ -124,5 +131,5 @@ def refusal(answer: Answer) -> tuple[Code, str]:
     if isinstance(answer, Unknown):
         return Code.REQUEST_TIMED_OUT, answer.reason or "it is not known whether it happened"
     if isinstance(answer, Failed):
-        return Code.NOT_COORDINATOR, answer.reason or "its owner could not be asked"
+        return failed, answer.reason or "its owner could not be asked"
     return Code.UNKNOWN_SERVER_ERROR, f"unexpected answer {type(answer).__name__}"

@@ -145,5 +145,3 @@ class Exchange:
     def fail(self, reason: str) -> None:
         """Nothing can be answered: the connection is closed, as Kafka does."""
         self.session.abandon(reason)
-
-

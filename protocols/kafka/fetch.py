@@ -63,9 +63,7 @@ class _Fetch:
         self.min_bytes = min(message.min_bytes, self.bytes_max)
         self.size = 0
         self.parts = [
-            _Part(topic.topic, asked, stream)
-            for topic in message.topics
-            for asked, stream in _streams(exchange, topic)
+            _Part(topic.topic, asked, stream) for topic in message.topics for asked, stream in _streams(exchange, topic)
         ]
         self._queue: list[_Part] = []
         self._at = 0

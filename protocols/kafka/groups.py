@@ -189,7 +189,9 @@ class Groups:
         group = self._find(request.account, request.group_id, make=not request.member_id)
         if group is None:
             known = bool(request.member_id)
-            return Called(Joined(Code.UNKNOWN_MEMBER_ID if known else Code.COORDINATOR_NOT_AVAILABLE, request.member_id))
+            return Called(
+                Joined(Code.UNKNOWN_MEMBER_ID if known else Code.COORDINATOR_NOT_AVAILABLE, request.member_id)
+            )
         return self._parked_or(group, session, group.join(request, token, session))
 
     def _sync(self, request: Sync, token: int, session: object) -> Called | None:
@@ -294,16 +296,18 @@ class Groups:
         return Called(Code.NONE, commit)
 
 
-_REQUESTS: MappingProxyType[type, Callable[[Groups, Any, int, object], Called | None]] = MappingProxyType({
-    Beat: Groups._beat,
-    CommitOffsets: Groups._commit,
-    DeleteGroups: Groups._delete,
-    DeleteOffsets: Groups._delete_offsets,
-    Describe: Groups._describe,
-    FetchOffsets: Groups._fetch,
-    ForgetTopic: Groups._forget_topic,
-    Join: Groups._join,
-    Leave: Groups._leave,
-    ListAll: Groups._list,
-    Sync: Groups._sync,
-})
+_REQUESTS: MappingProxyType[type, Callable[[Groups, Any, int, object], Called | None]] = MappingProxyType(
+    {
+        Beat: Groups._beat,
+        CommitOffsets: Groups._commit,
+        DeleteGroups: Groups._delete,
+        DeleteOffsets: Groups._delete_offsets,
+        Describe: Groups._describe,
+        FetchOffsets: Groups._fetch,
+        ForgetTopic: Groups._forget_topic,
+        Join: Groups._join,
+        Leave: Groups._leave,
+        ListAll: Groups._list,
+        Sync: Groups._sync,
+    }
+)

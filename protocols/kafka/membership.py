@@ -123,7 +123,10 @@ class ClassicGroup:
     def join(self, request: Join, token: int, session: object) -> Joined | None:
         if not self._suits(request):
             return Joined(Code.INCONSISTENT_GROUP_PROTOCOL, request.member_id)
-        if request.member_id not in self.members and len(self.members) + len(self._pending) >= self._settings.members_max:
+        if (
+            request.member_id not in self.members
+            and len(self.members) + len(self._pending) >= self._settings.members_max
+        ):
             if request.member_id not in self._pending:
                 return Joined(Code.GROUP_MAX_SIZE_REACHED, request.member_id)
         if request.member_id == "":
@@ -429,7 +432,11 @@ class ClassicGroup:
         for member_id in [one for one, until_ns in self._pending.items() if until_ns <= now_ns]:
             del self._pending[member_id]
         for member in list(self.members.values()):
-            if not (member.join_token or member.sync_token) and member.deadline_ns <= now_ns and member.id in self.members:
+            if (
+                not (member.join_token or member.sync_token)
+                and member.deadline_ns <= now_ns
+                and member.id in self.members
+            ):
                 self._remove(member)
         if self.state is State.COMPLETING and self._sync_ns <= now_ns:
             for member_id in list(self._unsynced):

@@ -115,7 +115,10 @@ class _Metadata:
             self.found.append(self._refused(wanted.name, Code.UNKNOWN_TOPIC_OR_PARTITION))
 
     def _may_create(self) -> bool:
-        return bool(self.exchange.settings.auto_create_topics and (self.exchange.version < 4 or self.message.allow_auto_topic_creation))
+        return bool(
+            self.exchange.settings.auto_create_topics
+            and (self.exchange.version < 4 or self.message.allow_auto_topic_creation)
+        )
 
     def _create(self, name: str, address: Address) -> None:
         at = len(self.found)
@@ -133,7 +136,10 @@ class _Metadata:
             elif isinstance(made, StreamError) and made.code is ErrorCode.INVALID:
                 self.found[at] = self._refused(name, Code.INVALID_TOPIC_EXCEPTION)
             else:
-                self.found[at] = self._refused(name, Code.UNKNOWN_TOPIC_OR_PARTITION if made is None else refusal(made)[0])
+                self.found[at] = self._refused(
+                    name,
+                    Code.UNKNOWN_TOPIC_OR_PARTITION if made is None else refusal(made, Code.LEADER_NOT_AVAILABLE)[0],
+                )
             self._one_done()
 
         self.exchange.call("topics", creation(self.exchange, address), answered)
@@ -222,5 +228,3 @@ def describe_cluster(exchange: Exchange, message: Any) -> None:
 
 def sasl_handshake(exchange: Exchange, message: Any) -> None:
     exchange.reply(exchange.make(error_code=Code.UNSUPPORTED_SASL_MECHANISM))
-
-

@@ -75,7 +75,14 @@ class _ListOffset:
     __slots__ = ("answers", "asked", "at", "at_topic", "exchange", "isolation", "stream", "tail")
 
     def __init__(
-        self, exchange: Exchange, isolation: int, asked: Any, stream: StreamId, answers: _Partitions, at_topic: int, at: int
+        self,
+        exchange: Exchange,
+        isolation: int,
+        asked: Any,
+        stream: StreamId,
+        answers: _Partitions,
+        at_topic: int,
+        at: int,
     ) -> None:
         self.exchange = exchange
         self.isolation = isolation

@@ -71,7 +71,13 @@ class _Produce:
         return None
 
     def _append(
-        self, answers: list[Any], at: int, topic: Topic | None, index: int, records: memoryview | None, whole: Refusal | None
+        self,
+        answers: list[Any],
+        at: int,
+        topic: Topic | None,
+        index: int,
+        records: memoryview | None,
+        whole: Refusal | None,
     ) -> None:
         def answered(answer: Answer) -> None:
             answers[at] = index, answer

@@ -17,9 +17,7 @@ from substrate.api import Answer, Called, NewProducerId
 def init_producer_id(exchange: Exchange, message: Any) -> None:
     def answered(answer: Answer) -> None:
         if isinstance(answer, Called) and isinstance(answer.answer, int):
-            exchange.reply(
-                exchange.make(producer_id=answer.answer, producer_epoch=0), {answer.shard: answer.commit}
-            )
+            exchange.reply(exchange.make(producer_id=answer.answer, producer_epoch=0), {answer.shard: answer.commit})
             return
         code, _ = refusal(answer.answer if isinstance(answer, Called) else answer)
         exchange.reply(exchange.make(error_code=code, producer_epoch=-1))

@@ -38,7 +38,9 @@ class Config:
     set: Callable[[StreamConfig, str], StreamConfig] = lambda config, text: config
 
 
-def _number(field: str, least: int, most: int) -> tuple[Callable[[StreamConfig], str], Callable[[StreamConfig, str], StreamConfig]]:
+def _number(
+    field: str, least: int, most: int
+) -> tuple[Callable[[StreamConfig], str], Callable[[StreamConfig, str], StreamConfig]]:
     def put(config: StreamConfig, text: str) -> StreamConfig:
         try:
             number = int(text)

@@ -76,9 +76,7 @@ def creation(exchange: Exchange, address: Address, partitions: int | None = None
 
 
 def create_topics(exchange: Exchange, message: Any) -> None:
-    batch = _Batch(
-        len(message.topics), lambda made, commits: exchange.reply(exchange.make(topics=made), commits)
-    )
+    batch = _Batch(len(message.topics), lambda made, commits: exchange.reply(exchange.make(topics=made), commits))
     times = Counter(topic.name for topic in message.topics)
     for at, asked in enumerate(message.topics):
         try:
@@ -141,7 +139,7 @@ def _created(exchange: Exchange, name: str, batch: _Batch, at: int) -> Callable[
         if isinstance(made, Topic):
             batch.put(at, _told(exchange, name, made), answer)
         else:
-            code, text = refusal(made)
+            code, text = refusal(made, Code.NOT_CONTROLLER)
             if isinstance(made, StreamError) and made.code is ErrorCode.INVALID:
                 code = Code.INVALID_TOPIC_EXCEPTION
             batch.put(at, _not_created(exchange, name, code, text))
@@ -175,9 +173,7 @@ def _not_created(exchange: Exchange, name: str, code: Code, text: str) -> Any:
 def delete_topics(exchange: Exchange, message: Any) -> None:
     by_id = exchange.version >= 6
     wanted = message.topics if by_id else message.topic_names
-    batch = _Batch(
-        len(wanted), lambda made, commits: exchange.reply(exchange.make(responses=made), commits)
-    )
+    batch = _Batch(len(wanted), lambda made, commits: exchange.reply(exchange.make(responses=made), commits))
     ids = {topic.topic_id: topic for topic in exchange.port.topics(exchange.account)} if by_id else {}
     for at, one in enumerate(wanted):
         name = one.name if by_id else one
@@ -198,8 +194,10 @@ def _delete(exchange: Exchange, topic: Topic, name: str, batch: _Batch, at: int)
     def answered(answer: Answer) -> None:
         made = answer.answer if isinstance(answer, Called) else answer
         if isinstance(made, StreamError) or not isinstance(answer, Called):
-            code, text = refusal(made)
-            batch.put(at, exchange.make("responses", name=name, topic_id=topic.topic_id, error_code=code, error_message=text))
+            code, text = refusal(made, Code.NOT_CONTROLLER)
+            batch.put(
+                at, exchange.make("responses", name=name, topic_id=topic.topic_id, error_code=code, error_message=text)
+            )
             return
         batch.put(at, exchange.make("responses", name=name, topic_id=topic.topic_id), answer)
         exchange.call("groups", ForgetTopic(exchange.account, name), lambda forgotten: None)
@@ -208,9 +206,7 @@ def _delete(exchange: Exchange, topic: Topic, name: str, batch: _Batch, at: int)
 
 
 def create_partitions(exchange: Exchange, message: Any) -> None:
-    batch = _Batch(
-        len(message.topics), lambda made, commits: exchange.reply(exchange.make(results=made), commits)
-    )
+    batch = _Batch(len(message.topics), lambda made, commits: exchange.reply(exchange.make(results=made), commits))
     for at, asked in enumerate(message.topics):
         try:
             topic = _grown(exchange, asked)
@@ -248,7 +244,7 @@ def _grew(exchange: Exchange, name: str, batch: _Batch, at: int) -> Callable[[An
         if isinstance(made, Topic):
             batch.put(at, exchange.make("results", name=name), answer)
         else:
-            code, text = refusal(made)
+            code, text = refusal(made, Code.NOT_CONTROLLER)
             code = Code.INVALID_PARTITIONS if code is Code.INVALID_REQUEST else code
             batch.put(at, exchange.make("results", name=name, error_code=code, error_message=text))
 
@@ -306,7 +302,7 @@ class _Trim:
         if isinstance(made, Tail):
             self._put(Code.NONE, made.start, answer)
         else:
-            self._put(refusal(made)[0])
+            self._put(refusal(made, Code.NOT_LEADER_OR_FOLLOWER)[0])
 
     def _put(self, code: Code, low: int = -1, called: Answer = None) -> None:
         made = self.exchange.make(

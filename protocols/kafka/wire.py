@@ -38,7 +38,9 @@ class Header(NamedTuple):
     body: int
 
 
-def frame_bytes(data: bytearray | memoryview, start: int, end: int, request_bytes_max: int, other_bytes_max: int) -> int:
+def frame_bytes(
+    data: bytearray | memoryview, start: int, end: int, request_bytes_max: int, other_bytes_max: int
+) -> int:
     """How many bytes the frame at ``start`` takes, its length included; 0: not known yet.
 
     Raises:
