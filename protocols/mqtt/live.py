@@ -46,6 +46,11 @@ def refused(topic: bytes) -> bool:
 
 
 class Live:
+    __slots__ = (
+        "_account", "_again", "_aliases", "_given", "_no_local_filters", "_port", "_session", "_subscriptions",
+        "_trie", "_wants", "alias_max", "forwarder", "level", "no_local", "now_ns", "sink",
+    )  # fmt: skip
+
     def __init__(
         self, port: Port, session: object, account: Account, outbox: Outbox, level: int, packet_bytes_max: int,
         pending_bytes_max: int,

@@ -94,7 +94,7 @@ class Sending:
         """What was sent to the connection before and not acknowledged, in its order; the bytes left for more."""
         room = PULL_BYTES_MAX
         while session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
-            entry = session.resend.popleft()
+            entry = session.resend.pop()
             if session.inflight.get(entry.packet_id) is not entry:
                 continue
             if not entry.received and entry.message.payload is None:

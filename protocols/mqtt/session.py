@@ -71,6 +71,13 @@ class _Asked(NamedTuple):
 class MqttSession:
     """See ``protocols.api.Session``."""
 
+    __slots__ = (
+        "_account", "_addresses", "_aliases", "_asked_expiry_s", "_assigned", "_calls", "_connected", "_expiry_s",
+        "_heard_ns", "_keep_alive_ns", "_left", "_level", "_live", "_next_token", "_now_ns", "_port", "_pull_at_ns",
+        "_server_keep_alive_s", "_settings", "_steps", "_unacknowledged", "blocked", "closing", "deadline_ns",
+        "outbox", "wants_bytes",
+    )  # fmt: skip
+
     def __init__(self, port: Port, settings: Settings) -> None:
         self._port = port
         self._settings = settings

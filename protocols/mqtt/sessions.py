@@ -277,8 +277,7 @@ class Sessions:
         session.window = request.window
         session.packet_bytes_max = request.packet_bytes_max
         session.pull = 0
-        session.resend.clear()
-        session.resend.extend(sorted(session.inflight.values(), key=lambda entry: entry.sequence))
+        session.resend = sorted(session.inflight.values(), key=lambda entry: -entry.sequence)
         self._connections[id(connection)] = session
         subscriptions = tuple((one.text, one.options, one.identifier) for one in session.subscriptions.values())
         return requests.Connected(old is not None, expiry_s, subscriptions)
@@ -297,7 +296,7 @@ class Sessions:
         self._connections.pop(id(session.connection), None)
         session.connection = None
         session.pull = 0
-        session.resend.clear()
+        session.resend = []
         self.sending.pass_on(session)
 
     def _leave(self, session: Session, will: bool, expiry_s: int) -> None:

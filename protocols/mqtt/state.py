@@ -184,7 +184,7 @@ class Session:
         self.window = 0
         self.packet_bytes_max = 0
         self.next_packet_id = 1
-        self.resend: deque[Entry] = deque()
+        self.resend: list[Entry] = []  # the next one last
 
     @property
     def keeps(self) -> bool:
