@@ -38,6 +38,8 @@ from substrate.api import Answer, Called, ErrorCode, Record, StreamError
 
 CLIENT_ID_MAX = 200
 """Of a client id that becomes part of a member id."""
+SWEEP_GROUPS = 500
+"""Looked at in one go when old offsets are forgotten: the loop is not held up by many groups."""
 
 
 class Groups:
@@ -55,6 +57,7 @@ class Groups:
         self._waking: dict[Key, int] = {}
         self._parked: dict[object, set[Key]] = {}  # connection -> groups in which it may wait
         self._expiry_ns = 0
+        self._sweep: list[Key] = []
         self._armed_ns = 0
         self._world: World
 
@@ -120,7 +123,6 @@ class Groups:
                 self._set_wake(key, group)
         if self._expiry_ns <= now_ns:
             self._expire()
-            self._expiry_ns = now_ns + self.settings.expiry_interval_ms * MS
         self._arm(min(self._expiry_ns, self._wakes[0][0]) if self._wakes else self._expiry_ns)
 
     def _arm(self, at_ns: int) -> None:
@@ -138,17 +140,25 @@ class Groups:
             self._arm(due_ns)
 
     def _expire(self) -> None:
-        for key in sorted(self._ledger.entries):
-            gone = self._ledger.expired(key, self.now_ns // MS, self.settings.offset_retention_ms)
-            if gone and len(gone) == len(self._ledger.entries[key].offsets):
+        """Look at some of the groups; the next few a moment later, until all were looked at."""
+        if not self._sweep:
+            self._sweep = list(self._ledger.entries.keys() | self._groups.keys())
+        now_ms = self.now_ns // MS
+        for _ in range(min(SWEEP_GROUPS, len(self._sweep))):
+            key = self._sweep.pop()
+            group = self._groups.get(key)
+            if group is not None and group.is_gone():
+                group = None
+                del self._groups[key]
+            entry = self._ledger.entries.get(key)
+            if entry is None:
+                continue
+            gone = self._ledger.expired(key, now_ms, self.settings.offset_retention_ms)
+            if group is None and len(gone) == len(entry.offsets):
                 self._decide(*key, "delete")
             elif gone:
                 self._decide(*key, "forget", partitions=gone)
-        for key in [key for key, group in self._groups.items() if group.is_gone()]:
-            del self._groups[key]
-            entry = self._ledger.entries.get(key)
-            if entry is not None and not entry.offsets:
-                self._decide(*key, "delete")
+        self._expiry_ns = self.now_ns + (MS if self._sweep else self.settings.expiry_interval_ms * MS)
 
     # what a group needs
 

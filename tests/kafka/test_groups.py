@@ -381,6 +381,18 @@ def test_offsets_of_a_group_long_empty_are_forgotten() -> None:
     assert Script(gateway).ask("ListGroups", 4).groups == []
 
 
+def test_many_groups_are_forgotten_a_few_at_a_time() -> None:
+    gateway = harness(groups=lambda: Groups(GroupSettings(offset_retention_ms=1000, expiry_interval_ms=1000)))
+    script = Script(gateway)
+    script.create("orders")
+    partition = {"partition_index": 0, "committed_offset": 1, "committed_metadata": ""}
+    for number in range(1200):
+        script.ask("OffsetCommit", 2, group_id=f"g{number}", topics=[{"name": "orders", "partitions": [partition]}])
+    assert len(script.ask("ListGroups", 4).groups) >= 1000
+    gateway.advance(5_000)
+    assert script.ask("ListGroups", 4).groups == []
+
+
 def test_a_restart_keeps_offsets_and_generations_and_forgets_members() -> None:
     engine = MemoryEngine()
     before = harness()
