@@ -30,6 +30,7 @@ cdef class Plan:
     cdef public bint special
     cdef public bint heard
     cdef public object stream
+    cdef public long long bytes_max
 
 cdef class Delivery:
     cdef public Frame frame

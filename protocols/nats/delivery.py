@@ -134,6 +134,7 @@ class Plan:
         self.special = False  # $JS.: the session looks at each message
         self.heard = False  # somebody gets it, so nobody is told that there are no responders
         self.stream = None  # what a publisher is acknowledged with, if anything
+        self.bytes_max = 0  # headers and payload that the stream takes; 0: any
         if route is None:
             return
         foreign: cython.bint = route.stream != 0
@@ -319,6 +320,10 @@ class Delivery:
                 reply = self._last_reply
             else:
                 reply = self._last_reply = bytes(self._data[frame.reply_start : frame.reply_end])
+        if plan.bytes_max and frame.total_bytes > plan.bytes_max:
+            self._flush()
+            self.session.too_large(plan, reply)
+            return
         if frame.kind == HPUB:
             start = frame.payload_start
             block = bytes(self._data[start : start + frame.header_bytes])
@@ -457,6 +462,7 @@ class Delivery:
         plan.special = wide.special
         plan.heard = wide.heard
         plan.stream = wide.stream
+        plan.bytes_max = wide.bytes_max
         return plan
 
     def reply_sinks(self, reply: bytes) -> list:

@@ -154,8 +154,8 @@ class JetStream:
             return None
         if isinstance(request, AckRequest):
             self.accounts.add(request.account)
-            confirm, commit = jetstream_pull.acknowledge(self, request, session)
-            return Called(confirm, commit)
+            answer, commit = jetstream_pull.acknowledge(self, request, session)
+            return Called(answer, commit)
         return Called(b"")
 
     def gone(self, session: object) -> None:

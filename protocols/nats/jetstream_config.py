@@ -62,9 +62,10 @@ CONSUMER_ONLY: dict[str, tuple[object, ...]] = {
     "sample_freq": ("",), "deliver_subject": ("",), "deliver_group": ("",), "sourcing": (False,), "pause_until": ("",),
     "priority_groups": ([],), "priority_policy": ("", "none"), "priority_timeout": (0,),
 }  # fmt: skip
-CONSUMER_FIXED = frozenset(
-    ("deliver_policy", "opt_start_seq", "opt_start_time", "ack_policy", "replay_policy", "mem_storage")
-)
+CONSUMER_FIXED = {
+    "deliver_policy": "deliver policy", "opt_start_seq": "start sequence", "opt_start_time": "start time",
+    "ack_policy": "ack policy", "replay_policy": "replay policy", "mem_storage": "memory storage",
+}  # fmt: skip
 """Cannot be changed once the consumer is there."""
 
 
@@ -228,7 +229,7 @@ def patterns_of(config: Config) -> tuple[bytes, ...]:
 
 def refuse_update(old: Config, new: Config) -> ApiError | None:
     """What of a stream cannot change."""
-    for name, words in (("max_consumers", "MaxConsumers"), ("storage", "Storage"), ("retention", "Retention")):
+    for name, words in (("storage", "Storage"), ("retention", "Retention")):
         if old.get(name) != new.get(name):
             return errors.STREAM_CONFIG.of(err=f"stream configuration update can not change {words}")
     for name, words in (("deny_delete", "deny message deletes"), ("deny_purge", "deny purge")):
@@ -286,9 +287,9 @@ def subset(narrow: str, wide: str) -> bool:
 # consumers
 
 
-def consumer_config(given: Config, stream: Config) -> Config | ApiError:
+def consumer_config(given: Config) -> Config | ApiError:
     """The whole configuration of a pull consumer, without its generated name."""
-    refused = _refuse_consumer(given, stream)
+    refused = _refuse_consumer(given)
     if refused is not None:
         return refused
     explicit = given.get("ack_policy", "none") != "none"
@@ -302,8 +303,9 @@ def consumer_config(given: Config, stream: Config) -> Config | ApiError:
             config[name] = given[name]
     config["ack_policy"] = given.get("ack_policy", "none")
     backoff = given.get("backoff") or []
-    if explicit:
-        config["ack_wait"] = backoff[0] if backoff else given.get("ack_wait") or 30 * SECOND_NS
+    wait = backoff[0] if backoff else given.get("ack_wait") or (30 * SECOND_NS if explicit else 0)
+    if wait:
+        config["ack_wait"] = wait
     config["max_deliver"] = given.get("max_deliver") or -1
     if backoff:
         config["backoff"] = backoff
@@ -312,8 +314,9 @@ def consumer_config(given: Config, stream: Config) -> Config | ApiError:
             config[name] = given[name]
     config["replay_policy"] = "instant"
     config["max_waiting"] = given.get("max_waiting") or 512
-    if explicit:
-        config["max_ack_pending"] = given.get("max_ack_pending") or 1000
+    most = given.get("max_ack_pending") or (1000 if explicit else 0)
+    if most:
+        config["max_ack_pending"] = most
     for name in ("headers_only", "max_batch", "max_expires", "max_bytes"):
         if given.get(name):
             config[name] = given[name]
@@ -327,7 +330,10 @@ def consumer_config(given: Config, stream: Config) -> Config | ApiError:
     return config
 
 
-def _refuse_consumer(given: Config, stream: Config) -> ApiError | None:
+def _refuse_consumer(given: Config) -> ApiError | None:
+    refused_number = _refuse_numbers(given)
+    if refused_number is not None:
+        return refused_number
     if given.get("deliver_subject"):
         return errors.CONSUMER_CREATE.of(err="push consumers are not supported")
     if given.get("rate_limit_bps"):
@@ -343,15 +349,13 @@ def _refuse_consumer(given: Config, stream: Config) -> ApiError | None:
     refused = _unsupported(given, CONSUMER_ONLY) or _refuse_metadata(given.get("metadata", {}))
     if refused is not None:
         return errors.CONSUMER_CREATE.of(err=refused)
-    if given.get("ack_policy", "none") == "none" and given.get("max_ack_pending", 0) > 0:
-        return errors.PENDING_NEEDS_ACKS
     if given.get("num_replicas", 0) > 1:
         return errors.CONSUMER_REPLICAS
     if given.get("num_replicas", 0) < 0:
         return errors.REPLICAS_NEGATIVE
     if len(given.get("description", "")) > DESCRIPTION_MAX:
         return errors.CONSUMER_DESCRIPTION_LONG.of(max=DESCRIPTION_MAX)
-    return _refuse_numbers(given) or _refuse_start(given) or _refuse_filters(given, stream)
+    return _refuse_start(given) or _refuse_filters(given)
 
 
 def _refuse_numbers(given: Config) -> ApiError | None:
@@ -360,7 +364,7 @@ def _refuse_numbers(given: Config) -> ApiError | None:
         return errors.ACK_WAIT_NEGATIVE
     if any(not isinstance(wait, int) or isinstance(wait, bool) or wait < 0 for wait in backoff):
         return errors.BACKOFF_NEGATIVE
-    if backoff and 0 < given.get("max_deliver", -1) <= len(backoff):
+    if 0 < given.get("max_deliver", -1) < len(backoff):
         return errors.BACKOFF_DELIVER
     if given.get("max_waiting", 0) < 0:
         return errors.WAITING_NEGATIVE
@@ -396,7 +400,7 @@ def _refuse_start(given: Config) -> ApiError | None:
     return None
 
 
-def _refuse_filters(given: Config, stream: Config) -> ApiError | None:
+def _refuse_filters(given: Config) -> ApiError | None:
     one, many = given.get("filter_subject"), given.get("filter_subjects") or []
     if one and many:
         return errors.FILTERS_DUPLICATE
@@ -406,8 +410,6 @@ def _refuse_filters(given: Config, stream: Config) -> ApiError | None:
     for index, subject in enumerate(filters):
         if not isinstance(subject, str) or not valid_subject(subject.encode(), True):
             return errors.FILTER_NOT_SUBSET
-        if not any(collide(subject, wide) for wide in stream["subjects"]):
-            return errors.FILTER_NOT_SUBSET
         if any(collide(subject, other) for other in filters[:index]):
             return errors.FILTERS_OVERLAP
     return None
@@ -415,13 +417,9 @@ def _refuse_filters(given: Config, stream: Config) -> ApiError | None:
 
 def refuse_consumer_update(old: Config, new: Config) -> ApiError | None:
     """What of a consumer cannot change (nats-server consumer.go checkNewConsumerConfig, behaviour)."""
-    words = {
-        "deliver_policy": "deliver policy", "opt_start_seq": "start sequence", "opt_start_time": "start time",
-        "ack_policy": "ack policy", "replay_policy": "replay policy", "mem_storage": "memory storage",
-    }  # fmt: skip
-    for name in CONSUMER_FIXED:
+    for name, words in CONSUMER_FIXED.items():
         if old.get(name) != new.get(name):
-            return errors.CONSUMER_CREATE.of(err=f"{words[name]} can not be updated")
+            return errors.CONSUMER_CREATE.of(err=f"{words} can not be updated")
     if old.get("max_waiting") != new.get("max_waiting"):
         return errors.CONSUMER_CREATE.of(err="max waiting can not be updated")
     return None

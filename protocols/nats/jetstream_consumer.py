@@ -5,6 +5,7 @@ is ``<stream id>/<name>``; sequences stand as ranges ``[first, count]``:
 
     ["create", account, stream id, stream, name, config, now, first sequence]     ["config", config]      ["delete"]
     ["deliver", now, ranges, next sequence]      ["ack", now, ranges]             ["retry", [[sequence, due], ...]]
+    ["trim", last sequence that is gone]
 
 ``deliver`` counts each sequence's attempts; ``ack`` takes sequences out of ``pending`` (also TERM, and what had its last
 attempt); ``retry`` sets when a pending one is due again (NAK, in progress). Invariant: ``pending`` is in the order of first
@@ -167,6 +168,8 @@ class Consumer:
                 if owed is not None:
                     owed.due_ns = due_ns
                     heapq.heappush(self.due, (due_ns, sequence))
+        elif kind == "trim":
+            self._trimmed(event[1])
         elif kind == "config":
             self.config = event[1]
 
@@ -188,6 +191,15 @@ class Consumer:
         self.delivered_ns = now_ns
         if self.acks == "none":
             self.floor_consumer, self.floor_stream = self.delivered_consumer, self.delivered_stream
+
+    def _trimmed(self, last: int) -> None:
+        """Sequences up to ``last`` are no longer stored: nobody owes them."""
+        for sequence in [sequence for sequence in self.pending if sequence <= last]:
+            del self.pending[sequence]
+        self.cursor = max(self.cursor, last + 1)
+        self.delivered_stream = max(self.delivered_stream, last)
+        self.floor_stream = max(self.floor_stream, last)
+        self._raise_floor()
 
     def wait_ns(self, count: int) -> int:
         """How long the ``count``-th delivery may stay unacknowledged."""

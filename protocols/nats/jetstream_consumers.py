@@ -68,7 +68,7 @@ def _create(
         reply.refuse(refused or errors.STREAM_NOT_FOUND)
         return
     shown = config_of(topic)
-    config = consumer_config(given, shown)
+    config = consumer_config(given)
     if isinstance(config, ApiError):
         reply.refuse(config)
         return

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from protocols.nats.jetstream_consumer import Consumer, Pull, ranges_of
 from protocols.nats.jetstream_read import READ_BYTES, Scan
 from protocols.nats.jetstream_wire import (
+    AckAnswer,
     AckRequest,
     ApiRequest,
     JsonError,
@@ -245,7 +246,9 @@ def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> Non
             over()
             return
         end = tail.durable
-        consumer.look = max(consumer.look, tail.start + 1)  # what was before is gone
+        if consumer.cursor <= tail.start or (consumer.pending and next(iter(consumer.pending)) <= tail.start):
+            owner.decide(consumer, ["trim", tail.start])  # what was before is gone
+        consumer.look = max(consumer.look, consumer.cursor)
         if consumer.counted_to < consumer.look:
             consumer.counted, consumer.counted_to = 0, consumer.look
         if consumer.counted_to > end:
@@ -281,7 +284,7 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
     pull, route, sinks = found
     now_ns = owner.world.now_ns
     taken: list[tuple[int, Record]] = []
-    size = pull.max_bytes
+    bytes_left, full = pull.max_bytes, False
     cursor = consumer.look
     counted = consumer.counted
     while pull.delivered + len(taken) < pull.batch and len(taken) < BATCH_A_TURN:
@@ -291,6 +294,10 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
                 break  # redeliveries come one at a time, each with its own read
             return _redeliver(owner, consumer, pull, sequence)
         if not (consumer.acks == "none" or _room(consumer, len(taken))):
+            if pull.no_wait and not pull.expires_ns and not pull.delivered and not taken and counted <= 0:
+                status(owner, consumer, pull, NO_MESSAGES)
+                consumer.waiting.remove(pull)
+                return True
             break
         record = _ahead(consumer, cursor)
         if record is None:
@@ -300,13 +307,12 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
                 break
             consumer.look = max(consumer.look, cursor)
             return _read_ahead(owner, consumer)
-        if size and _size(owner, consumer, record) > size:
-            if not taken:
-                _too_small(owner, consumer, pull)
-                return True
-            size = -1
-            break
-        size -= _size(owner, consumer, record) if size else 0
+        if pull.max_bytes:
+            size = _size(owner, consumer, record, counted - 1)
+            full = size > bytes_left
+            if full:
+                break
+            bytes_left -= size
         taken.append((record.position + 1, record))
         counted -= 1
         cursor = record.position + 2
@@ -322,11 +328,11 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
             _deliver(owner, consumer, pull, route, sinks, record, 1, sequence, consumer_seq, left)
         consumer.counted = counted
         if pull.max_bytes:
-            pull.max_bytes = max(size, 0) or -1
+            pull.max_bytes = bytes_left or -1
         _delivered(owner, consumer, pull, len(taken))
-    if size < 0 and pull in consumer.waiting:
+    if full:
         _too_small(owner, consumer, pull)
-    return bool(taken)
+    return bool(taken) or full
 
 
 def _room(consumer: Consumer, more: int) -> bool:
@@ -392,7 +398,7 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
             owner.decide(consumer, ["ack", consumer.acked_ns, [[sequence, 1]]])  # no longer stored
         elif sequence in consumer.pending and pull in consumer.waiting:
             route, sinks = owner.sinks(consumer.account, pull.reply)
-            if pull.max_bytes and _size(owner, consumer, records[0]) > pull.max_bytes:
+            if pull.max_bytes and _size(owner, consumer, records[0], consumer.counted) > pull.max_bytes:
                 _too_small(owner, consumer, pull)
             elif route is not None:
                 owner.decide(consumer, ["deliver", now_ns, [[sequence, 1]], consumer.cursor])
@@ -410,7 +416,8 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
                     consumer.counted,
                 )
                 if pull.max_bytes:
-                    pull.max_bytes = max(pull.max_bytes - _size(owner, consumer, records[0]), 0) or -1
+                    left = pull.max_bytes - _size(owner, consumer, records[0], consumer.counted)
+                    pull.max_bytes = left if left > 0 else -1
                 _delivered(owner, consumer, pull, 1)
         found.append(True)
         if not consumer.serving:
@@ -433,6 +440,8 @@ def _delivered(owner: JetStream, consumer: Consumer, pull: Pull, count: int) -> 
     pull.heartbeat_due_ns = owner.world.now_ns + pull.heartbeat_ns
     consumer.active_ns = owner.world.now_ns
     if pull.delivered >= pull.batch:
+        if pull.max_bytes > 0:
+            status(owner, consumer, pull, _ended(pull, 409, "Batch Completed"))
         consumer.waiting.remove(pull)
 
 
@@ -459,20 +468,25 @@ def ack_subject(
     return text.encode()
 
 
-def _size(owner: JetStream, consumer: Consumer, record: Record) -> int:
+def _size(owner: JetStream, consumer: Consumer, record: Record, left: int) -> int:
     """What a delivery counts against ``max_bytes``: its subject, reply, headers and payload."""
     block = len(header_block(record.headers)) if record.headers else 0
-    reply = len(ack_subject(consumer, 1, record.position + 1, consumer.delivered_consumer + 1, record.timestamp_ms, 0))
+    reply = len(
+        ack_subject(
+            consumer, 1, record.position + 1, consumer.delivered_consumer + 1, record.timestamp_ms, max(left, 0)
+        )
+    )
     return len(owner.subject(record.address)) + reply + block + len(record.value or b"")
 
 
 # acknowledgements
 
 
-def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple[tuple[bytes, ...], int]:
-    """Fold a run of acknowledgements. Returns the replies to confirm and the commit to wait for."""
+def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple[AckAnswer, int]:
+    """Fold a run of acknowledgements. Returns what is said to those that ask, and the commit to wait for."""
     commit = 0
     confirm: list[bytes] = []
+    nobody: list[tuple[bytes, bytes]] = []
     touched: dict[tuple[str, str], _Acks] = {}
     for subject, reply, payload in request.acks:
         parsed = parse_ack(subject)
@@ -482,7 +496,8 @@ def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple
         acks = touched.get((stream, name))
         if acks is None:
             consumer = owner.find(request.account, stream, name)
-            if consumer is None:
+            if consumer is None or consumer.acks == "none":
+                nobody += [(subject, reply)] if reply else []
                 continue
             acks = touched[stream, name] = _Acks(consumer)
         _one_ack(owner, acks, sequence, reply, payload)
@@ -494,7 +509,7 @@ def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple
         for inbox, body in acks.pulls:
             ask(owner, acks.consumer, inbox, body, session)
         serve(owner, acks.consumer)
-    return tuple(confirm), commit
+    return AckAnswer(tuple(confirm), tuple(nobody)), commit
 
 
 class _Acks:

@@ -311,8 +311,11 @@ def info(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, 
             found = sorted((subject_of_address(a), n) for a, n in counted.items() if pattern.matches(a))  # type: ignore[arg-type]
             offset = min(max(body.get("offset", 0), 0), len(found))
             shown = found[offset : offset + SUBJECTS_PAGE]
-            fields["state"]["subjects"] = {subject.decode("utf-8", "replace"): count for subject, count in shown}
-            paged = {"total": len(found), "offset": offset, "limit": SUBJECTS_PAGE}
+            if found:
+                consumers = fields["state"].pop("consumer_count")  # stands behind them
+                fields["state"]["subjects"] = {subject.decode("utf-8", "replace"): count for subject, count in shown}
+                fields["state"]["consumer_count"] = consumers
+                paged = {"total": len(found), "offset": offset, "limit": SUBJECTS_PAGE}
         reply.answer({**paged, **fields})
 
     describe(owner, topic, True, known)

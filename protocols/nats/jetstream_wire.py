@@ -43,10 +43,18 @@ class ApiRequest:
 
 @dataclass(frozen=True, slots=True)
 class AckRequest:
-    """Messages to ``$JS.ACK.`` in order: (subject, reply, payload); answered ``Called`` with the replies to confirm."""
+    """Messages to ``$JS.ACK.`` in order: (subject, reply, payload); answered ``Called`` with an AckAnswer."""
 
     account: Account
     acks: tuple[tuple[bytes, bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AckAnswer:
+    confirm: tuple[bytes, ...]
+    """Reply subjects to confirm to."""
+    nobody: tuple[tuple[bytes, bytes], ...]
+    """(subject, reply) of acknowledgements that nobody waits for: no such consumer, or it wants none."""
 
 
 class NoResponders:

@@ -22,6 +22,7 @@ from protocols.api import Called, Port
 from protocols.nats import errors, wire
 from protocols.nats.delivery import PROTOCOL, Delivery, NatsSink, Plan, acknowledge
 from protocols.nats.jetstream_wire import (
+    AckAnswer,
     AckRequest,
     ApiRequest,
     Expectations,
@@ -253,8 +254,7 @@ class NatsSession:
         route = self.port.resolve(self.account, join(subject.split(b".")) if asks else subject_address(subject))
         plan = Plan(subject, route, generation, self)
         plan.special = asks or subject.startswith(ACK)
-        if route.stream and route.topic is not None:
-            plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
+        self._captured(plan, route)
         return plan
 
     def plan_beneath(self, prefix: bytes) -> Plan:
@@ -268,9 +268,15 @@ class NatsSession:
             route = self.port.resolve_beneath(self.account, subject_address(prefix[:-1]), prefix == ACK)
         plan = Plan(prefix, route, generation, self)
         plan.special = prefix == ACK
-        if route is not None and route.stream and route.topic is not None:
-            plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
+        if route is not None:
+            self._captured(plan, route)
         return plan
+
+    def _captured(self, plan: Plan, route: Route) -> None:
+        """Note in the plan what its stream, if any, asks of a publisher."""
+        if route.stream and route.topic is not None:
+            plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
+            plan.bytes_max = route.topic.config.record_bytes_max
 
     def _facts_of(self, topic: Topic) -> StreamFacts | None:
         kept = self._facts.get(topic.streams[0])
@@ -308,6 +314,12 @@ class NatsSession:
             self._acknowledge(plan, replies, answer)
 
         self.port.publish(route, group, served, Ack.DURABLE, self._token(then))
+
+    def too_large(self, plan: Plan, reply: bytes) -> None:
+        """A message that its stream does not take."""
+        facts = cast("StreamFacts | None", plan.stream)
+        if facts is not None and facts.acks and reply:
+            self._respond(reply, puback_error(facts, errors.MESSAGE_TOO_LARGE))
 
     def has_conditions(self, block: bytes) -> bool:
         """Whether JetStream's headers may ask something of this message."""
@@ -560,9 +572,11 @@ class NatsSession:
 
     def _acks_answered(self, answer: Answer) -> None:
         """Confirm those acknowledgements that asked for it."""
-        if isinstance(answer, Called) and isinstance(answer.answer, tuple):
-            for reply in answer.answer:
+        if isinstance(answer, Called) and isinstance(answer.answer, AckAnswer):
+            for reply in answer.answer.confirm:
                 self._respond(reply, b"", answer.commit, answer.shard)
+            for subject, reply in answer.answer.nobody if self.delivery.no_responders else ():
+                self.nobody(subject, reply)
 
     # endings
 

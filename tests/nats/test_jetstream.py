@@ -132,9 +132,9 @@ def test_what_a_stream_cannot_be_is_refused(config: dict[str, Any], number: int)
     [
         ({"deliver_subject": "x"}, 10012), ({"deliver_policy": "last_per_subject"}, 10012), ({"replay_policy": "original"}, 10012),
         ({"sample_freq": "50"}, 10012), ({"priority_groups": ["a"]}, 10012), ({"pause_until": "2036-01-01T00:00:00Z"}, 10012),
-        ({"ack_policy": "sometimes"}, 10181), ({"ack_wait": -1}, 10183), ({"backoff": [1, 2], "max_deliver": 2}, 10116),
+        ({"ack_policy": "sometimes"}, 10181), ({"ack_wait": -1}, 10183), ({"backoff": [1, 2], "max_deliver": 1}, 10116),
         ({"rate_limit_bps": 5}, 10086), ({"idle_heartbeat": SECOND}, 10088), ({"flow_control": True}, 10089),
-        ({"filter_subject": "t.x"}, 10093), ({"filter_subjects": ["s.a", "s.*"]}, 10138), ({"filter_subjects": [""]}, 10139),
+        ({"filter_subject": "t..x"}, 10093), ({"filter_subjects": ["s.a", "s.*"]}, 10138), ({"filter_subjects": [""]}, 10139),
         ({"filter_subject": "s.a", "filter_subjects": ["s.b"]}, 10136), ({"deliver_policy": "by_start_sequence"}, 10094),
         ({"opt_start_seq": 5}, 10094), ({"num_replicas": 3}, 10126), ({"durable_name": "D"}, 10017), ({"bogus": 1}, 10025),
         ({"max_waiting": -1}, 10087), ({"opt_start_time": "soon", "deliver_policy": "by_start_time"}, 10025),
