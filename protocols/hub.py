@@ -156,7 +156,7 @@ class Hub(Host):
                 continue
             connection.due_ns = 0
             if connection.session.deadline_ns and connection.session.deadline_ns <= now_ns:
-                connection.session.tick(now_ns)
+                self.call(connection.session, connection.session.tick, now_ns)
                 connection.outbox.mark()
             self.plan(connection)
         if self.sequencer.deadline_ns and self.sequencer.deadline_ns <= now_ns:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import cast
 
 from protocols.api import Executor, Handle, Session
+from protocols.calls import Caller, Calls
 from substrate import batch as batches
 from substrate import checkpoints
 from substrate.api import (
@@ -74,6 +75,11 @@ class Host:
     def random(self) -> int:
         raise NotImplementedError
 
+    def call(self, owner: object, act: Callable[..., None], *arguments: object) -> None:
+        """Call something of ``owner`` (a session or an executor) in the middle of somebody else's work: the host sees to
+        it that what it raises costs its owner and not them."""
+        act(*arguments)
+
     def note(self, event: str, detail: str) -> None:
         """Count, and log where there is a detail."""
 
@@ -103,8 +109,7 @@ class Sequencer:
         self._factories = executors
         self._durabilities = durabilities or {}
         self._worlds: dict[str, LocalWorld] = {}
-        self._parked: dict[int, tuple[object, int, object]] = {}
-        self._next_token = 1
+        self.calls = Calls(self._refusal)
         self._wakes: list[tuple[int, int, LocalWorld]] = []
         self._wake_count = 0
         self._retry_ns = 0
@@ -137,10 +142,11 @@ class Sequencer:
         control = StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/control"))
         self.layer.create(CONTROL, control, StreamConfig(record_bytes_max=16 * 1024 * 1024))
         self._worlds = {}
+        self.calls.executors.clear()
         self._wakes = []
         self._deleted = []
         world = LocalWorld(self, cast(Executor, self.topics), CONTROL)
-        self._worlds["topics"] = world
+        self._add(world)
         self._replaying = True
         try:
             self._replay(world)
@@ -157,8 +163,12 @@ class Sequencer:
             durability = self._durabilities.get(executor.name, Durability.SYNC)
             self.layer.create(stream, key, StreamConfig(durability, record_bytes_max=1 << 30))
             world = LocalWorld(self, executor, stream)
-            self._worlds[executor.name] = world
+            self._add(world)
             self._replay(world)
+
+    def _add(self, world: LocalWorld) -> None:
+        self._worlds[world.executor.name] = world
+        self.calls.executors[world.executor.name] = world.executor.execute
 
     def _replay(self, world: LocalWorld) -> None:
         """Load the newest checkpoint that belongs to the stream, then fold what is behind it.
@@ -234,6 +244,7 @@ class Sequencer:
 
     def begin(self, now_ns: int) -> None:
         """The clock of this turn; it never goes back."""
+        self.calls.checked = False
         if now_ns > self.now_ns:
             self.now_ns = now_ns
             self.layer.now_ms = now_ns // 1_000_000
@@ -242,8 +253,13 @@ class Sequencer:
         """Commit, and let those who watch go on, until all is said."""
         for _ in range(64):  # two sinks that feed one another must not hold the loop
             self.layer.commit()
-            if not self.layer.notify():
+            advanced = self.layer.advanced()
+            if not advanced:
                 break
+            for watch in advanced:
+                if not watch.closed:
+                    owner = getattr(watch.watcher, "session", watch.watcher)
+                    self.host.call(owner, watch.watcher.advanced, watch.stream)
         else:
             self.host.touched()
         if self.layer.broken and not self._retry_ns:
@@ -256,7 +272,7 @@ class Sequencer:
         while self._wakes and self._wakes[0][0] <= now_ns:
             _, _, world = heapq.heappop(self._wakes)
             if self._worlds.get(world.executor.name) is world:
-                world.executor.tick(now_ns)
+                self.host.call(world.executor, world.executor.tick, now_ns)
         if self._retry_ns and now_ns >= self._retry_ns:
             self._retry_ns = 0
             self._recover()
@@ -283,6 +299,7 @@ class Sequencer:
     # failure
 
     def _failed(self, shard: Shard, above: Commit) -> None:
+        self.calls.checked = False
         self.host.note("storage_failures", f"nothing above commit {above} is durable: {self.layer.broken}")
         self.host.failed(shard, above)
         self._retry_ns = self.now_ns + RETRY_NS // 10
@@ -293,7 +310,7 @@ class Sequencer:
             self._retry_ns = self.now_ns + RETRY_NS
             return
         self.host.failed(self.layer.shard, Commit(self.layer.commit_next - 1))
-        parked, self._parked = self._parked, {}
+        parked, self.calls.parked = self.calls.parked, {}
         for world in self._worlds.values():
             world.shut()
         for key in list(self.topics.topics):
@@ -307,7 +324,7 @@ class Sequencer:
         self.layer.recovered()
         for session, token, _ in parked.values():
             if not any(world.executor is session for world in self._worlds.values()):
-                _answer(session, token, Failed("the owner begins anew"))
+                self.host.call(session, cast(Session, session).answered, token, Failed("the owner begins anew"))
         if not self.layer.broken:
             self.host.note("storage_recoveries", f"epoch {self.layer.epoch}")
 
@@ -334,10 +351,11 @@ class Sequencer:
     def _deliver(self, route: Route, group: Group, served: str) -> None:
         for sink in route.sinks:
             if sink.protocol != served:
-                sink.deliver(group)
+                self.host.call(sink.session, sink.deliver, group)
         for members in route.queues:
             if members[0].protocol != served:
-                members[self.host.random() % len(members)].deliver(group)
+                sink = members[self.host.random() % len(members)]
+                self.host.call(sink.session, sink.deliver, group)
 
     def append(
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, when: Conditions | None
@@ -390,34 +408,24 @@ class Sequencer:
         route = self.interest.resolve(key.account, Address(address))
         return route if route.topic is not None and route.topic.name == key.name else None
 
-    def call(self, executor: str, request: object, session: object, token: int) -> Called | Failed | None:
-        """None: parked."""
-        world = self._worlds.get(executor)
-        if world is None or self.layer.broken:
-            return Failed(
-                f"{executor} is not here: {self.layer.broken}" if self.layer.broken else f"no executor {executor}"
-            )
-        if not self.layer.room():
-            return Failed("no space")
-        mine = self._next_token
-        self._next_token += 1
-        self._parked[mine] = (session, token, executor)
-        answer = world.executor.execute(request, mine, session)
-        if answer is not None:
-            self._parked.pop(mine, None)
-        return answer
+    def _refusal(self) -> Failed | None:
+        """Why no executor can decide anything in this turn."""
+        if self.layer.broken:
+            return Failed(f"nothing is durable now: {self.layer.broken}")
+        return None if self.layer.room() else Failed("no space")
 
     def answer_parked(self, token: int, answer: object, commit: int) -> None:
-        parked = self._parked.pop(token, None)
+        parked = self.calls.parked.pop(token, None)
         if parked is not None:
             self.host.touched()
-            _answer(parked[0], parked[1], Called(answer, commit, self.layer.shard))
+            session = cast(Session, parked[0])
+            self.host.call(session, session.answered, parked[1], Called(answer, commit, self.layer.shard))
 
     def gone(self, session: object) -> None:
         """A connection ended: nothing is owed to it any more."""
-        mine = [token for token, (who, _, _) in self._parked.items() if who is session]
-        for token in mine:
-            del self._parked[token]
+        parked = self.calls.parked
+        for token in [token for token, (who, _, _) in parked.items() if who is session]:
+            del parked[token]
         for world in list(self._worlds.values()):
             world.executor.gone(session)
 
@@ -429,10 +437,6 @@ class Sequencer:
         self.layer.close()
 
 
-def _answer(session: object, token: int, answer: object) -> None:
-    cast(Session, session).answered(token, answer)
-
-
 class LocalPort:
     """A session's port in the sequencer's process: every call is answered before it returns."""
 
@@ -441,8 +445,17 @@ class LocalPort:
     ) -> None:
         self._sequencer = sequencer
         self._accounts = accounts
-        self.session: Session | None = None
+        self._caller = Caller(sequencer.calls)
+        self.call: Callable[[str, object, int], None] = self._caller.call
+
+    @property
+    def session(self) -> Session | None:
         """Set by the host when the session is made."""
+        return cast("Session | None", self._caller.session)
+
+    @session.setter
+    def session(self, session: Session | None) -> None:
+        self._caller.session = session
 
     @property
     def generation(self) -> int:
@@ -505,11 +518,6 @@ class LocalPort:
 
     def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None:
         self._tell(token, self._sequencer.layer.query(kind, stream, address, time_ms))
-
-    def call(self, executor: str, request: object, token: int) -> None:
-        answer = self._sequencer.call(executor, request, self.session, token)
-        if answer is not None:
-            self._tell(token, answer)
 
     def cancel(self, token: int) -> None:
         """In this process only parked calls can be cancelled; their answers are dropped by the session."""

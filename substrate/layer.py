@@ -82,10 +82,11 @@ class Stream:
 class Watch:
     """One watcher's handle."""
 
-    __slots__ = ("_stream", "closed", "level", "watcher")
+    __slots__ = ("_stream", "closed", "level", "stream", "watcher")
 
     def __init__(self, stream: Stream, level: Level, watcher: Watcher) -> None:
         self._stream = stream
+        self.stream = stream.id
         self.level = level
         self.watcher = watcher
         self.closed = False
@@ -557,15 +558,20 @@ class StreamLayer:
             self._after.append((commit, act))
         self._touched()
 
-    def notify(self) -> bool:
-        """Tell watchers what advanced; returns whether there were any (they may have appended: commit again)."""
+    def advanced(self) -> list[Watch]:
+        """Whose streams advanced since the last call: the host tells each that is not closed (they may append: commit again)."""
         if not self._advanced:
-            return False
+            return []
         advanced, self._advanced = self._advanced, {}
-        for watch in advanced.values():
+        return list(advanced.values())
+
+    def notify(self) -> bool:
+        """Tell watchers what advanced; returns whether there were any."""
+        advanced = self.advanced()
+        for watch in advanced:
             if not watch.closed:
-                watch.watcher.advanced(watch._stream.id)
-        return True
+                watch.watcher.advanced(watch.stream)
+        return bool(advanced)
 
     # the engine's listener
 

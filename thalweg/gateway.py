@@ -141,6 +141,17 @@ class Driver(Hub):
         if os.environ.get("THALWEG_DEBUG"):
             self.log(f"{protocol}_closed", detail)
 
+    def call(self, owner: object, act: Callable[..., None], *arguments: object) -> None:
+        """What it raises ends its owner's connection, not that of whoever happened to be at work."""
+        try:
+            act(*arguments)
+        except Exception as error:
+            outbox = getattr(owner, "outbox", None)
+            if outbox is not None and outbox.owner is not None:
+                outbox.owner.crashed(error)
+            else:
+                self.crash(type(owner).__name__.lower(), error)
+
     def crash(self, protocol: str, error: BaseException) -> None:
         self.count("session_crashes")
         self.log(f"{protocol}_session_crashed", "".join(traceback.format_exception(error)))
