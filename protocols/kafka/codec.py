@@ -17,7 +17,7 @@ from typing import Any
 from protocols.api import WireError
 from protocols.kafka.schema import APIS, Field
 
-ELEMENTS_MAX = 200_000
+ELEMENTS_MAX = 50_000
 
 Decoder = Callable[[memoryview, int], tuple[Any, int]]
 Encoder = Callable[[Any, Callable[[Any], None]], None]

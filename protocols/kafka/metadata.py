@@ -33,6 +33,8 @@ TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11
 CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
 GROUP_OPERATIONS = sum(1 << operation for operation in (3, 6, 8))
 NO_ID = bytes(16)
+CREATED_MAX = 100
+"""Topics that one Metadata request may create; clients ask again for the others."""
 BROKERS = 1
 
 
@@ -62,13 +64,14 @@ def api_versions(exchange: Exchange, frame: memoryview, header: Header, advertis
 class _Metadata:
     """One request; topics are created one by one where they must be."""
 
-    __slots__ = ("commits", "exchange", "found", "left", "message")
+    __slots__ = ("commits", "created", "exchange", "found", "left", "message")
 
     def __init__(self, exchange: Exchange, message: Any) -> None:
         self.exchange = exchange
         self.message = message
         self.found: list[Any] = []
         self.left = 1
+        self.created = 0
         self.commits: dict[int, int] = {}
 
     def run(self) -> None:
@@ -110,7 +113,10 @@ class _Metadata:
         if topic is not None:
             self.found.append(self._topic(topic, wanted.name))
         elif self._may_create():
-            self._create(wanted.name, address)
+            if self.created < CREATED_MAX:
+                self._create(wanted.name, address)
+            else:
+                self.found.append(self._refused(wanted.name, Code.LEADER_NOT_AVAILABLE))
         else:
             self.found.append(self._refused(wanted.name, Code.UNKNOWN_TOPIC_OR_PARTITION))
 
@@ -124,6 +130,7 @@ class _Metadata:
         at = len(self.found)
         self.found.append(None)
         self.left += 1
+        self.created += 1
 
         def answered(answer: Answer) -> None:
             made = answer.answer if isinstance(answer, Called) else answer

@@ -78,11 +78,17 @@ def creation(exchange: Exchange, address: Address, partitions: int | None = None
 def create_topics(exchange: Exchange, message: Any) -> None:
     batch = _Batch(len(message.topics), lambda made, commits: exchange.reply(exchange.make(topics=made), commits))
     times = Counter(topic.name for topic in message.topics)
+    left = exchange.settings.partitions_max
     for at, asked in enumerate(message.topics):
         try:
             if times[asked.name] > 1:
                 raise Refusal(Code.INVALID_REQUEST, "the topic is named twice in the request")
             request = _creation(exchange, asked, message.validate_only)
+            if request.partitions > left:
+                raise Refusal(
+                    Code.INVALID_PARTITIONS, f"{exchange.settings.partitions_max} partitions a request at most"
+                )
+            left -= request.partitions
         except Refusal as refused:
             batch.put(at, _not_created(exchange, asked.name, refused.code, refused.text))
             continue

@@ -375,6 +375,17 @@ def test_metadata_creates_what_it_may_and_says_of_the_rest_why_not(script: Scrip
     assert without.topics[0].error_code == Code.UNKNOWN_TOPIC_OR_PARTITION
 
 
+def test_one_request_creates_so_many_topics_and_no_more(script: Script) -> None:
+    asked = [{"name": f"many{number}"} for number in range(130)]
+    for left in (30, 0):
+        answer = script.ask("Metadata", 9, topics=asked, allow_auto_topic_creation=True)
+        codes = [topic.error_code for topic in answer.topics]
+        assert codes.count(Code.LEADER_NOT_AVAILABLE) == left and codes.count(0) == 130 - left
+    large = [{"name": f"large{number}", "num_partitions": 6000, "replication_factor": 1} for number in range(2)]
+    made = script.ask("CreateTopics", 4, topics=large, validate_only=True)
+    assert [topic.error_code for topic in made.topics] == [0, Code.INVALID_PARTITIONS]
+
+
 def test_a_topic_is_found_by_its_id_and_a_new_one_has_another(script: Script) -> None:
     def of(name: str) -> bytes:
         return script.ask("Metadata", 12, topics=[{"name": name}]).topics[0].topic_id
