@@ -177,7 +177,7 @@ def _find_last(owner: JetStream, topic: Topic, config: Config, then: Callable[[i
             then(max(tail.durable, tail.start + 1))
         else:
             Scan(owner, topic.streams[0], tail.start, probe.pattern(), each,
-                 lambda: then(last[0] if last else tail.durable + 1)).run()  # fmt: skip
+                 lambda: then(last[0] if last else tail.start + 1)).run()  # fmt: skip
 
     owner.tail(topic.streams[0], begin)
 

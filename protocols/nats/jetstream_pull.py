@@ -248,8 +248,8 @@ def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> Non
         end = tail.durable
         if consumer.cursor <= tail.start or (consumer.pending and next(iter(consumer.pending)) <= tail.start):
             owner.decide(consumer, ["trim", tail.start])  # what was before is gone
-        consumer.look = max(consumer.look, consumer.cursor)
-        if consumer.counted_to < consumer.look:
+        if consumer.look <= tail.start or consumer.counted_to < consumer.look:
+            consumer.look = max(consumer.look, consumer.cursor)
             consumer.counted, consumer.counted_to = 0, consumer.look
         if consumer.counted_to > end:
             over()
@@ -449,13 +449,18 @@ def _deliver(
     owner: JetStream, consumer: Consumer, pull: Pull, route: Route, sinks: list[Any], record: Record, count: int,
     sequence: int, consumer_seq: int, left: int,
 ) -> None:  # fmt: skip
+    block, payload = _shape(consumer, record)
+    reply = ack_subject(consumer, count, sequence, consumer_seq, record.timestamp_ms, max(left, 0))
+    owner.send(route, sinks, owner.subject(record.address), reply, block, payload)
+
+
+def _shape(consumer: Consumer, record: Record) -> tuple[bytes, bytes]:
+    """A record as this consumer sees it: header block and payload."""
     block = header_block(record.headers) if record.headers else b""
     payload = record.value or b""
     if consumer.config.get("headers_only"):
-        block = (block[:-2] if block else b"NATS/1.0\r\n") + b"Nats-Msg-Size: %d\r\n\r\n" % len(payload)
-        payload = b""
-    reply = ack_subject(consumer, count, sequence, consumer_seq, record.timestamp_ms, max(left, 0))
-    owner.send(route, sinks, owner.subject(record.address), reply, block, payload)
+        return (block[:-2] if block else b"NATS/1.0\r\n") + b"Nats-Msg-Size: %d\r\n\r\n" % len(payload), b""
+    return block, payload
 
 
 def ack_subject(
@@ -470,13 +475,10 @@ def ack_subject(
 
 def _size(owner: JetStream, consumer: Consumer, record: Record, left: int) -> int:
     """What a delivery counts against ``max_bytes``: its subject, reply, headers and payload."""
-    block = len(header_block(record.headers)) if record.headers else 0
-    reply = len(
-        ack_subject(
-            consumer, 1, record.position + 1, consumer.delivered_consumer + 1, record.timestamp_ms, max(left, 0)
-        )
-    )
-    return len(owner.subject(record.address)) + reply + block + len(record.value or b"")
+    block, payload = _shape(consumer, record)
+    sequence = record.position + 1
+    reply = ack_subject(consumer, 1, sequence, consumer.delivered_consumer + 1, record.timestamp_ms, max(left, 0))
+    return len(owner.subject(record.address)) + len(reply) + len(block) + len(payload)
 
 
 # acknowledgements

@@ -520,3 +520,34 @@ def test_consumers_of_a_topic_that_kafka_deleted_go_with_it(asker: Asker) -> Non
     asker.harness.run()
     asker.harness.advance(2_000)
     assert not executor(asker.harness).consumers
+
+
+def test_a_purge_leaves_nothing_to_count_and_raises_the_floor(asker: Asker) -> None:
+    for _ in range(4):
+        asker.stored("s.a")
+    consumer(asker)
+    consumer(asker, "F", filter_subject="s.b")
+    asker.next("S.C", batch=1)
+    asker.api("STREAM.PURGE.S")
+    told = info(asker)
+    assert (told["num_pending"], told["num_ack_pending"], told["ack_floor"]["stream_seq"]) == (0, 0, 4)
+    asker.stored("s.a", b"new")
+    asker.stored("s.b", b"new")
+    assert [(p, r.split(b".")[-1]) for r, p in asker.next("S.C", batch=1)] == [(b"new", b"1")]
+    assert [(p, r.split(b".")[-1]) for r, p in asker.next("S.F", batch=1)] == [(b"new", b"0")]
+
+
+def test_an_ack_that_nobody_waits_for_is_told(asker: Asker) -> None:
+    assert b"503" in publish(asker.client, "$JS.ACK.S.NONE.1.1.1.1.0", b"+ACK", "in")
+    asker.stored("s.a")
+    consumer(asker, "NONE", ack_policy="none")
+    got = asker.next("S.NONE")
+    assert b"503" in publish(asker.client, got[0][0].decode(), b"+ACK", "in")
+
+
+def test_a_message_that_is_too_large_spoils_none_of_its_run(asker: Asker) -> None:
+    asker.api("STREAM.CREATE.L", {"name": "L", "subjects": ["l"], "max_msg_size": 5})
+    asker.client.send(b"PUB l in 5\r\n12345\r\nPUB l in 6\r\n123456\r\nPUB l in 1\r\nx\r\n")
+    answers = [json.loads(payload) for _, payload in deliveries(asker.client.read())]
+    assert sorted(answer["seq"] for answer in answers) == [0, 1, 2]
+    assert [answer["error"]["err_code"] for answer in answers if "error" in answer] == [10054]
