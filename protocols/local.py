@@ -408,6 +408,10 @@ class Sequencer:
         route = self.interest.resolve(key.account, Address(address))
         return route if route.topic is not None and route.topic.name == key.name else None
 
+    def call(self, executor: str, request: object, session: object, token: int) -> Called | Failed | None:
+        """Ask an executor in a session's name; None: parked."""
+        return cast("Called | Failed | None", self.calls.call(executor, request, session, token))
+
     def _refusal(self) -> Failed | None:
         """Why no executor can decide anything in this turn."""
         if self.layer.broken:
