@@ -79,3 +79,7 @@ class Catalogue:
         own = self.commands.get(name.upper().encode())
         subs = self.subcommands(name)
         return own or Command(name, -2, (), *NO_KEYS, None, f"Subcommands of {name.upper()}", subs[0].group)
+
+
+CATALOGUE = Catalogue()
+"""Made once; nothing changes it."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from protocols.api import Called, World
 from protocols.resp.call import DATABASES, Block, Call, Client, Later
-from protocols.resp.catalogue import Catalogue
+from protocols.resp.catalogue import CATALOGUE
 from protocols.resp.dispatch import Dispatcher
 from protocols.resp.errors import CommandError, wrong_arity
 from protocols.resp.server import DURABILITIES
@@ -48,7 +48,7 @@ class Keyspace:
         self.settings = settings
         self.appendfsync = settings.appendfsync
         self.remembered: tuple[str, str] | None = None
-        self.catalogue = Catalogue()
+        self.catalogue = CATALOGUE
         self.spaces: dict[Account, list[Database]] = {}
         self.clients: dict[object, Client] = {}
         self.clients_total = 0

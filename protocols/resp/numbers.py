@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from protocols.resp.errors import NOT_FLOAT, NOT_INTEGER, CommandError
+
+if TYPE_CHECKING:
+    from fractions import Fraction  # slow to import, and only INCRBYFLOAT needs it
 
 INTEGER_MIN = -(2**63)
 INTEGER_MAX = 2**63 - 1
@@ -83,6 +86,8 @@ def float_text(value: float) -> bytes:
 
 def long_double_of(text: bytes, message: str = NOT_FLOAT) -> Fraction | float:
     """The x87 long double next to this decimal: exact arithmetic, rounded to 64 bits of mantissa; infinities as float."""
+    from fractions import Fraction
+
     if _INFINITE.fullmatch(text):
         return float(text)
     if _FLOAT.fullmatch(text) is None or len(text) > LONG_DOUBLE_DIGITS_MAX:
@@ -101,6 +106,8 @@ def long_double_of(text: bytes, message: str = NOT_FLOAT) -> Fraction | float:
 
 def round_long_double(value: Fraction) -> Fraction:
     """To the nearest number with 64 bits of mantissa, ties to even."""
+    from fractions import Fraction
+
     if value == 0:
         return value
     magnitude = abs(value)
@@ -132,7 +139,7 @@ def add_long_doubles(old: bytes | None, change: bytes, message: str, overflow: s
     Raises:
         CommandError: ``message`` where old is not a float, ``overflow`` where the result is infinite.
     """
-    first = long_double_of(old, message) if old is not None else Fraction(0)
+    first = long_double_of(old if old is not None else b"0", message)
     second = long_double_of(change)
     if isinstance(first, float) or isinstance(second, float):
         raise CommandError(overflow)

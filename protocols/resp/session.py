@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from protocols.api import Handle, Port, WireError
 from protocols.outbox import Outbox
 from protocols.resp import wire
-from protocols.resp.catalogue import Catalogue
+from protocols.resp.catalogue import CATALOGUE
 from protocols.resp.connection import valid_name
 from protocols.resp.errors import (
     DB_RANGE,
@@ -42,7 +42,6 @@ from substrate.address import RESP
 from substrate.api import DEFAULT_ACCOUNT, Account
 from substrate.interest import Glob, Tokens
 
-CATALOGUE = Catalogue()
 LISTENING = frozenset({b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE"})
 WAITS = frozenset(name for name, command in CATALOGUE.commands.items() if "blocking" in command.flags)
 OWN = frozenset({b"HELLO", b"AUTH", b"SELECT", b"QUIT", b"RESET", b"MULTI", b"EXEC", b"DISCARD", b"CLIENT"})
