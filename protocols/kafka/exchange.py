@@ -53,7 +53,8 @@ class Settings:
     fetch_wait_ms_max: int = 60_000
     requests_in_flight_max: int = 1000
     unsent_bytes_max: int = 4 * 1024 * 1024
-    """A peer that leaves more than this unread, or has asked for more by fetches that wait, is not read from for a while."""
+    """A peer is not read from while it leaves more than this unread, or has more than this waiting: frames whose answers
+    are to come, and what fetches may yet bring."""
     idle_ms: int = 600_000
     frame_wait_ms: int = 60_000
     """How long a peer may be silent within a frame."""
@@ -64,10 +65,22 @@ class Settings:
 class Exchange:
     """See the module. ``places`` is how many shards' commits the answer may have to wait for at most."""
 
-    __slots__ = ("account", "api_key", "client_id", "correlation_id", "done", "places", "session", "slots", "version")
+    __slots__ = (
+        "account",
+        "api_key",
+        "client_id",
+        "correlation_id",
+        "done",
+        "frame_bytes",
+        "places",
+        "session",
+        "slots",
+        "version",
+    )
 
-    def __init__(self, session: KafkaSession, header: Header, account: Account) -> None:
+    def __init__(self, session: KafkaSession, header: Header, account: Account, frame_bytes: int) -> None:
         self.session = session
+        self.frame_bytes = frame_bytes  # what it may hold in memory while it waits
         self.api_key = header.api_key
         self.version = header.api_version
         self.correlation_id = header.correlation_id
@@ -131,6 +144,7 @@ class Exchange:
                 outbox.answer_at(data, shard, commit)
             return
         self.session.in_flight -= 1
+        self.session.owed_bytes -= self.frame_bytes
         waits = [(0, 0)] * (len(self.slots) - len(waits)) + waits
         for slot, (shard, commit) in zip(self.slots[:-1], waits[:-1], strict=True):
             outbox.fill(slot, b"", commit, shard)
@@ -141,6 +155,7 @@ class Exchange:
         """The handler returned without an answer: keep its place."""
         self.slots = [self.session.outbox.open() for _ in range(self.places)]
         self.session.in_flight += 1
+        self.session.owed_bytes += self.frame_bytes
 
     def fail(self, reason: str) -> None:
         """Nothing can be answered: the connection is closed, as Kafka does."""

@@ -57,6 +57,8 @@ class Groups:
         self._waking: dict[Key, int] = {}
         self._parked: dict[object, set[Key]] = {}  # connection -> groups in which it may wait
         self._expiry_ns = 0
+        self._held: dict[Key, int] = {}
+        self._held_bytes = 0
         self._sweep: list[Key] = []
         self._armed_ns = 0
         self._world: World
@@ -106,7 +108,7 @@ class Groups:
             group = self._groups.get(key)
             if group is not None:
                 group.gone(session)
-                self._set_wake(key, group)
+                self._settle(key, group)
 
     def tick(self, now_ns: int) -> None:
         self.now_ns = now_ns
@@ -120,7 +122,7 @@ class Groups:
             group = self._groups.get(key)
             if group is not None:
                 group.tick()
-                self._set_wake(key, group)
+                self._settle(key, group)
         if self._expiry_ns <= now_ns:
             self._expire()
         self._arm(min(self._expiry_ns, self._wakes[0][0]) if self._wakes else self._expiry_ns)
@@ -131,8 +133,16 @@ class Groups:
             self._armed_ns = at_ns
             self._world.wake(at_ns)
 
-    def _set_wake(self, key: Key, group: ClassicGroup) -> None:
-        """A wake that is early enough stays; it looks again when it comes."""
+    def _settle(self, key: Key, group: ClassicGroup) -> None:
+        """After a group may have changed: what it holds, and when it wants to be looked at.
+
+        A wake that is early enough stays; it looks again when it comes.
+        """
+        self._held_bytes += group.bytes - self._held.get(key, 0)
+        if group.bytes:
+            self._held[key] = group.bytes
+        else:
+            self._held.pop(key, None)
         due_ns = group.due_ns()
         if due_ns and (key not in self._waking or due_ns < self._waking[key]):
             self._waking[key] = due_ns
@@ -196,6 +206,9 @@ class Groups:
             return Called(Joined(Code.INVALID_GROUP_ID, request.member_id))
         if not settings.session_timeout_ms_min <= request.session_timeout_ms <= settings.session_timeout_ms_max:
             return Called(Joined(Code.INVALID_SESSION_TIMEOUT, request.member_id))
+        size = sum(len(metadata) for _, metadata in request.protocols)
+        if self._held_bytes + size > settings.held_bytes_max:
+            return Called(Joined(Code.COORDINATOR_NOT_AVAILABLE, request.member_id))
         group = self._find(request.account, request.group_id, make=not request.member_id)
         if group is None:
             known = bool(request.member_id)
@@ -208,11 +221,13 @@ class Groups:
         group = self._find(request.account, request.group_id)
         if group is None:
             return Called(Synced(Code.UNKNOWN_MEMBER_ID if request.group_id else Code.INVALID_GROUP_ID))
+        if self._held_bytes + sum(len(data) for _, data in request.assignments) > self.settings.held_bytes_max:
+            return Called(Synced(Code.COORDINATOR_NOT_AVAILABLE))
         return self._parked_or(group, session, group.sync(request, token, session))
 
     def _parked_or(self, group: ClassicGroup, session: object, answer: object | None) -> Called | None:
         key = self._key_of(group)
-        self._set_wake(key, group)
+        self._settle(key, group)
         if answer is not None:
             return Called(answer)
         self._parked.setdefault(session, set()).add(key)
@@ -229,7 +244,7 @@ class Groups:
         if group is None:
             return Called(tuple(Code.UNKNOWN_MEMBER_ID for _ in request.members))
         codes = tuple(group.leave(member_id, instance_id) for member_id, instance_id in request.members)
-        self._set_wake(self._key_of(group), group)
+        self._settle(self._key_of(group), group)
         return Called(codes)
 
     def _commit(self, request: CommitOffsets, token: int, session: object) -> Called:

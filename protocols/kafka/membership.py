@@ -36,6 +36,8 @@ class GroupSettings:
     session_timeout_ms_max: int = 1_800_000
     members_max: int = 10_000
     groups_max: int = 100_000
+    held_bytes_max: int = 256 * 1024 * 1024
+    """Of what all members of all groups gave us to keep: metadata and assignments."""
     offset_retention_ms: int = 7 * 86_400_000
     expiry_interval_ms: int = 600_000
 
@@ -66,7 +68,8 @@ class Host(Protocol):
 
 class Member:
     __slots__ = (
-        "assignment", "client_host", "client_id", "deadline_ns", "id", "instance_id", "join_token", "may_skip", "protocols",
+        "assignment",
+        "bytes", "client_host", "client_id", "deadline_ns", "id", "instance_id", "join_token", "may_skip", "protocols",
         "rebalance_ns", "session", "session_ns", "sync_token",
     )  # fmt: skip
 
@@ -87,6 +90,7 @@ class Member:
         self.rebalance_ns = request.rebalance_timeout_ms * MS
         self.protocols = request.protocols
         self.may_skip = request.may_skip
+        self.bytes = sum(len(name) + len(metadata) for name, metadata in request.protocols)
 
     def metadata(self, protocol: str | None) -> bytes:
         return next((metadata for name, metadata in self.protocols if name == protocol), b"")
@@ -104,6 +108,9 @@ class ClassicGroup:
         self.protocol_type = protocol_type  # "" before the first member
         self.protocol_name: str | None = None
         self.state = State.EMPTY
+        self.bytes = 0
+        """What its members gave us to keep."""
+        self._assigned_bytes = 0
         self.leader = ""
         self.members: dict[str, Member] = {}
         self._statics: dict[str, str] = {}  # instance id -> member id
@@ -167,11 +174,13 @@ class ClassicGroup:
         if old_id is None:
             return self._add(member_id, request, token, session)
         member = self.members.pop(old_id)
+        self.bytes -= member.bytes
         self._release(member, Code.FENCED_INSTANCE_ID)
         was_leader = self.leader == old_id
         old_protocols = member.protocols
         member.id = member_id
         member.renew(request)
+        self.bytes += member.bytes
         self.members[member_id] = member
         self._statics[request.instance_id] = member_id
         self._unsynced.discard(old_id)
@@ -195,7 +204,9 @@ class ClassicGroup:
             member.deadline_ns = self._host.now_ns + member.session_ns
             return self._joined(member, self.leader)
         self._release(member, Code.REBALANCE_IN_PROGRESS)
+        self.bytes -= member.bytes
         member.renew(request)
+        self.bytes += member.bytes
         return self._park_join(member, token, session)
 
     def _add(self, member_id: str, request: Join, token: int, session: object) -> Joined | None:
@@ -203,6 +214,7 @@ class ClassicGroup:
         if not self.members:
             self.protocol_type = request.protocol_type
         self.members[member_id] = member
+        self.bytes += member.bytes
         if request.instance_id is not None:
             self._statics[request.instance_id] = member_id
         if not self.leader:
@@ -269,6 +281,7 @@ class ClassicGroup:
         self.generation = self.generation + 1 if self.generation < 0x7FFFFFFF else 1
         if not self.members:
             self.state, self.protocol_name, self.leader = State.EMPTY, None, ""
+            self._assign(0)
             self._host.generation_made(self)
             return
         self.state = State.COMPLETING
@@ -324,10 +337,15 @@ class ClassicGroup:
             return None
         assignments = dict(request.assignments)
         self.state = State.STABLE
+        self._assign(sum(map(len, assignments.values())))
         for one in self.members.values():
             one.assignment = assignments.get(one.id, b"")
             self._answer_sync(one, self._synced(one))
         return self._synced(member)
+
+    def _assign(self, size: int) -> None:
+        self.bytes += size - self._assigned_bytes
+        self._assigned_bytes = size
 
     def _synced(self, member: Member) -> Synced:
         return Synced(Code.NONE, self.protocol_type, self.protocol_name, member.assignment)
@@ -394,6 +412,7 @@ class ClassicGroup:
     def _drop(self, member: Member) -> None:
         self._release(member, Code.UNKNOWN_MEMBER_ID)
         del self.members[member.id]
+        self.bytes -= member.bytes
         self._unsynced.discard(member.id)
         if member.instance_id is not None and self._statics.get(member.instance_id) == member.id:
             del self._statics[member.instance_id]

@@ -92,7 +92,7 @@ class KafkaSession:
         self.peer = ("", 0)
         self.in_flight = 0
         self.owed_bytes = 0
-        """What fetches that wait may yet put into the outbox."""
+        """Frames whose answers are to come, and what fetches that wait may yet put into the outbox."""
         self._stopped = False
         self._next_token = 1
         self._expected: dict[int, Then] = {}
@@ -146,7 +146,7 @@ class KafkaSession:
         header = read_header(frame)
         if self.account is None:
             return
-        exchange = Exchange(self, header, self.account)
+        exchange = Exchange(self, header, self.account, len(frame))
         if header.api_key == API_VERSIONS:
             metadata.api_versions(exchange, frame, header, advertised())
             return

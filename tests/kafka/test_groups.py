@@ -428,3 +428,25 @@ def test_a_group_that_is_full_takes_nobody() -> None:
     gateway = harness(groups=lambda: Groups(GroupSettings(members_max=1)))
     stable(gateway)
     assert Member(gateway).enter().error_code == Code.GROUP_MAX_SIZE_REACHED
+
+
+def test_what_members_give_to_keep_is_bounded_and_given_back() -> None:
+    gateway = harness(groups=lambda: Groups(GroupSettings(held_bytes_max=10_000)))
+    first, second = Member(gateway, "a"), Member(gateway, "b")
+    assert first.enter(metadata=bytes(6_000)).error_code == 0
+    assert second.enter(metadata=bytes(6_000)).error_code == Code.COORDINATOR_NOT_AVAILABLE
+    first.syncing({first.id: bytes(5_000)})
+    assert first.synced().error_code == Code.COORDINATOR_NOT_AVAILABLE
+    first.syncing({first.id: bytes(3_000)})
+    assert first.synced().error_code == 0
+    first.leave()
+    groups = gateway.sequencer._worlds["groups"].executor
+    assert isinstance(groups, Groups) and groups._held_bytes == 0
+    assert second.enter(metadata=bytes(6_000)).error_code == 0
+
+
+def test_a_connection_has_so_much_waiting_and_no_more(gateway: Harness) -> None:
+    first = Member(gateway)
+    for number in range(8):
+        first.joining(metadata=bytes(1 << 20), group_instance_id=f"i{number}", member_id="")
+    assert first.script.client.session.blocked and first.script.client.session.in_flight < 8
