@@ -453,6 +453,8 @@ class NatsSession:
         self.echo = bool(known.get("echo", True))
         headers = bool(known.get("headers", False))
         self.delivery.accepts_headers = headers
+        for sink in self._subscriptions.values():
+            sink.headers = headers
         self.delivery.no_responders = bool(known.get("no_responders", False)) and headers
         user, secret = known.get("user"), known.get("pass") or known.get("auth_token")
         account = self.port.account_of(PROTOCOL, _encoded(user), _encoded(secret))

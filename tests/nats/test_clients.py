@@ -8,6 +8,7 @@ from typing import Any
 
 import nats
 import pytest
+from confluent_kafka import Producer
 from nats.aio.client import Client
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as RequestTimeout
@@ -229,4 +230,21 @@ async def test_kill_loses_nothing_acknowledged(start_gateway: Callable[..., Gate
             left.add(message.metadata.sequence.stream)
             await message.ack()
     assert left == set(range(101, 301))
+    await nc.close()
+
+
+async def test_a_topic_is_one_stream_for_kafka_and_jetstream(gateway: GatewayProcess) -> None:
+    producer = Producer({"bootstrap.servers": gateway.kafka, "compression.type": "lz4"})
+    for index in range(5):
+        producer.produce("shared", value=b"v%d" % index, headers=[("h", b"1")])
+    assert producer.flush(WAIT_S) == 0
+    nc = await connect(gateway.nats)
+    js = nc.jetstream(timeout=WAIT_S)
+    assert (await js.publish("shared.eu", b"n", headers={"X": "y"})).seq == 6
+    pull = await js.pull_subscribe("", durable="d", stream="shared")
+    got = await pull.fetch(6, timeout=WAIT_S)
+    assert [(m.subject, m.data, m.headers) for m in got] == [
+        *(("shared", b"v%d" % index, {"h": "1"}) for index in range(5)),
+        ("shared.eu", b"n", {"X": "y"}),
+    ]
     await nc.close()

@@ -83,7 +83,9 @@ def test_what_a_failed_storage_took_back_was_never_acknowledged() -> None:
     after = Asker(asker.harness)
     got = after.next("S.C", batch=5, no_wait=True)
     durable(engine, after)
-    assert [payload for _, payload in got if payload != b"NATS/1.0 404 No Messages"] == [b"kept"], "its ack was not durable"
+    assert [payload for _, payload in got if payload != b"NATS/1.0 404 No Messages"] == [b"kept"], (
+        "its ack was not durable"
+    )
     publish(after.client, "s.a", b"more", "in")
     durable(engine, after)
     assert b'"seq":2' in after.client.read()
