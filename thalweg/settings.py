@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from thalweg.config import Config, parse_address
+from thalweg.config import MEMORY, Config, parse_address
 
 if TYPE_CHECKING:
     from protocols.api import Port, Session
@@ -50,7 +50,7 @@ def sessions(
     )
     mqtt = fill(MqttSettings, config.mqtt)
     resp_port = listeners.get("resp", ("127.0.0.1", 6379))[1]
-    resp = fill(RespSettings, config.resp, port=resp_port)
+    resp = fill(RespSettings, config.resp, port=resp_port, appendonly=config.data != MEMORY)
     made: dict[str, Callable[[Port], Session]] = {
         "kafka": lambda port: KafkaSession(port, kafka),
         "nats": lambda port: NatsSession(port, nats),

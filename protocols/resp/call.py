@@ -215,6 +215,8 @@ class Call:
 
     def effect(self, *words: bytes) -> None:
         """What is recorded in place of the client's words; may be said several times. Only counts if something changed."""
+        if self.replaying:
+            return
         if self.effects is None:
             self.effects = []
         self.effects.append(request(*words))

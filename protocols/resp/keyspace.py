@@ -27,7 +27,7 @@ from protocols.resp.snapshot import dump, make, requests_of
 from protocols.resp.state import Database
 from protocols.resp.transactions import forget
 from protocols.resp.waiting import Waiting
-from protocols.resp.wire import Run, error, request, words_of
+from protocols.resp.wire import COMPLETE, Run, error, request, words_of
 from substrate.api import DEFAULT_ACCOUNT, Account, Answer, Record, Route, Tail
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class Keyspace:
         self.dispatcher.always = self.always
         self.execute: Callable[[object, int, object], Called | None] = self.dispatcher.execute
         self.waiting = Waiting(self)
+        self._replayed = Run()
         self._expected: dict[int, Callable[[object], None]] = {}
         self._next_token = 1
 
@@ -82,13 +83,19 @@ class Keyspace:
 
     def apply(self, record: Record) -> None:
         db = self.database(record.key or b"0")
+        value = record.value or b""
+        run = self._replayed
+        if run.cut(value, 0, len(value)) == COMPLETE and run.count == 1 and self.dispatcher.replay(run, db):
+            run.release()
+            return
+        run.release()
         call = self.call
         call.databases = self.databases(self.account_of(db.label))
         call.db = db
         call.replaying = True
         call.now_ms = 0
         try:
-            reply = self.perform(call, words_of(record.value or b""))
+            reply = self.perform(call, words_of(value))
             assert not isinstance(reply, bytes) or not reply.startswith(b"-"), f"{record.position}: {reply!r}"
         finally:
             call.replaying = False

@@ -25,7 +25,7 @@ DURABILITIES = {"always": Durability.SYNC, "everysec": Durability.INTERVAL, "no"
 """What ``appendfsync`` means for the state stream."""
 
 PARAMETERS: tuple[tuple[str, str], ...] = (
-    ("activerehashing", "yes"), ("appendonly", "yes"), ("bind", "127.0.0.1"), ("cluster-enabled", "no"),
+    ("activerehashing", "yes"), ("bind", "127.0.0.1"), ("cluster-enabled", "no"),
     ("client-output-buffer-limit", "normal 0 0 0 slave 0 0 0 pubsub {pending_bytes_max} 0 0"),
     ("databases", "{databases}"), ("dir", ""), ("hz", "10"), ("lazyfree-lazy-expire", "no"), ("list-max-listpack-size", "-2"),
     ("hash-max-listpack-entries", "128"), ("hash-max-listpack-value", "64"), ("loglevel", "notice"), ("maxclients", "10000"),
@@ -42,6 +42,7 @@ def parameters(call: Call) -> dict[str, str]:
     values = {name: getattr(settings, name) for name in ("databases", "port", "bulk_bytes_max", "pending_bytes_max")}
     found = {name: text.format(**values) if "{" in text else text for name, text in PARAMETERS}
     found["appendfsync"] = call.keyspace.appendfsync
+    found["appendonly"] = "yes" if settings.appendonly else "no"
     return found
 
 
@@ -127,7 +128,7 @@ def section_memory(call: Call) -> dict[str, Any]:
 def section_persistence(call: Call) -> dict[str, Any]:
     return {
         "loading": 0, "async_loading": 0, "rdb_changes_since_last_save": 0, "rdb_bgsave_in_progress": 0,
-        "rdb_last_save_time": call.now_ms // 1000, "rdb_last_bgsave_status": "ok", "aof_enabled": 1,
+        "rdb_last_save_time": call.now_ms // 1000, "rdb_last_bgsave_status": "ok", "aof_enabled": int(call.keyspace.settings.appendonly),
         "aof_rewrite_in_progress": 0, "aof_rewrite_scheduled": 0, "aof_last_bgrewrite_status": "ok",
         "aof_last_write_status": "ok",
     }  # fmt: skip

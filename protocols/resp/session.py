@@ -64,6 +64,8 @@ class Settings:
     queue_bytes_max: int = 64 * 1024 * 1024
     """Requests between MULTI and EXEC, all together."""
     port: int = 6379
+    appendonly: bool = True
+    """Whether anything outlives the process: what CONFIG GET appendonly and INFO say."""
 
 
 class RespSession(Lane):
