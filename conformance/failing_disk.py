@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from conformance.crash_points import Listener, Trace, Violation, check_streams, check_survivor, read_all
 from conformance.disk_faults import Operation, SimulatedFiles
 from substrate.api import ErrorCode, StreamId
-from substrate.disk.engine import DiskEngine
+from substrate.disk.engine import FAILED, DiskEngine
 from substrate.engine import EngineError
 
 _CODES = {errno.EIO: ErrorCode.UNAVAILABLE, errno.ENOSPC: ErrorCode.NO_SPACE}
@@ -43,20 +43,22 @@ def operations_of(seed: int, steps: int) -> list[Operation]:
     return found
 
 
-def fail_once(seed: int, steps: int, number: int, code: int) -> bool:
-    """Run the trace with one operation failing; whether the engine noticed (some failures cost nothing).
+def fail_once(seed: int, steps: int, number: int, code: int, lasting: int = 1) -> bool:
+    """Run the trace with ``lasting`` operations failing from ``number`` on, also those of a recovery; whether the engine
+    noticed (some failures cost nothing).
 
     Raises:
         Violation: a promise was broken.
     """
     files = SimulatedFiles(seed)
-    files.fault = lambda operation: code if operation.number == number else 0
+    files.fault = lambda operation: code if number <= operation.number < number + lasting else 0
     trace = Trace(seed, files)
-    try:
-        trace.open()
-    except EngineError as error:
-        _expect(error, code)
-        trace.open()
+    for _ in range(lasting + 1):
+        try:
+            trace.open()
+            break
+        except EngineError as error:
+            _expect(error, code)
     noticed = False
     for _ in range(steps):
         try:
@@ -101,11 +103,20 @@ def _recover(trace: Trace) -> None:
     trace.files.run()
     if life.durable != reported:
         raise Violation(f"commit {life.durable} reported durable after the failure, {reported} before")
-    if engine.is_open:
-        opened = engine.reopen(0)
-    else:  # it failed while it was closed or opened
-        trace.engine = engine = DiskEngine(trace.files, options=trace.options)
-        opened = engine.open(Listener(life), 0)
+    opened = None
+    while opened is None:
+        before = trace.files.operations
+        try:
+            if trace.engine.is_open:
+                opened = trace.engine.reopen(0)
+            else:  # it failed while it was closed or opened
+                life.unwarned = life.unwarned or FAILED not in trace.files.names("")
+                trace.engine = DiskEngine(trace.files, options=trace.options)
+                opened = trace.engine.open(Listener(life), 0)
+        except EngineError as error:
+            if trace.files.operations == before:
+                raise Violation(f"it does not come back: {error}") from error
+    engine = trace.engine
     if opened.commit < reported:
         raise Violation(f"reopened with commit {opened.commit}, {reported} was reported durable")
     check_streams(life, engine, opened, power_cut=False)
@@ -140,11 +151,12 @@ def explore(seed: int, steps: int = 40, every: int = 1) -> Result:
     result.operations = len(operations)
     for operation in operations[:: max(every, 1)]:
         for code in _CODES:
+            lasting = 1 if (operation.number + code) % 3 else 1 + operation.number % 30
             try:
-                fail_once(seed, steps, operation.number, code)
+                fail_once(seed, steps, operation.number, code, lasting)
             except (Violation, EngineError) as fault:
                 raise Violation(
-                    f"{fault} (seed {seed}, {steps} steps, {errno.errorcode[code]} at operation {operation.number}"
+                    f"{fault} (seed {seed}, {steps} steps, {errno.errorcode[code]} at {lasting} operations from {operation.number}"
                     f" {operation.kind} {operation.path})"
                 ) from fault
             result.failures += 1

@@ -17,27 +17,30 @@ The batches given to ``append`` belong to the engine from then on: nobody may ch
 from __future__ import annotations
 
 import errno
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn
 
 from substrate.api import Commit, Durability, Epoch, ErrorCode, Position, Shard, StreamConfig, StreamId
 from substrate.disk import ends, recovery
-from substrate.disk.batches import HEADER_BYTES, PLACE, Rotten, chain_of
+from substrate.disk.batches import Rotten
 from substrate.disk.checkpoint import Checkpoint
-from substrate.disk.frames import ENTRY, ENTRY_BYTES, MARKED, REFERENCE, Kind
+from substrate.disk.frames import ENTRY_BYTES, Kind
 from substrate.disk.frames import HEADER_BYTES as FRAME_HEADER_BYTES
-from substrate.disk.handles import CLOSED, SegmentFile
+from substrate.disk.group_commit import GroupCommit
+from substrate.disk.handles import CLOSED
 from substrate.disk.journal import Journal, JournalBroken
 from substrate.disk.options import Options
 from substrate.disk.segments import Segments
 from substrate.disk.stream import FOLDER, DiskStream
 from substrate.disk.tail import TailCache
-from substrate.engine import Batch, Ends, EngineError, Frame, Listener, Opened, Part, Segment
-from substrate.files import Files, Lane
+from substrate.disk.turns import Place, Turns
+from substrate.engine import Batch, Ends, EngineError, Frame, Listener, Opened, Segment
+from substrate.files import Files
 from substrate.memory import FIRST_SHARD
 
 LOCK = "lock"
+FAILED = "failed"
+"""There after a failure until a recovery is done, and never synced: it lives as long as the cache that may be lying."""
 IDLE_MS = 250
 """A journal to which nothing was added for so long is idle."""
 DEFAULT_OPTIONS = Options()
@@ -52,6 +55,7 @@ class DiskEngine:
         self.options = options
         self.store = Segments(files, options.open_files_max)
         self.tail = TailCache(options.tail_cache_bytes)
+        self.turns = Turns(self.store, self.tail, options.reference_bytes)
         self._listener: Listener | None = None
         self._locked = False
         self._broken = "not open"
@@ -61,6 +65,7 @@ class DiskEngine:
         """Of this epoch in this process: completions that belong to an earlier one are ignored."""
         self._streams: dict[int, DiskStream] = {}
         self._journal: Journal | None = None
+        self._group: GroupCommit | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -71,29 +76,16 @@ class DiskEngine:
         self._durable_commit = 0
         self._floor = 0
         """Frames up to this one survive a reopen: they were reported, or synced before a call returned."""
-        self._synced = 0
-        """Frames up to this one are fsynced; _wanted: up to this one they are to be."""
-        self._wanted = 0
-        self._syncing = False
-        self._pending: deque[tuple[int, int, bool]] = deque()
-        """Turns not reported yet: frame, commit, whether it waits for its own fsync."""
-        self._in_flight: list[SegmentFile] = []
-        """Segments that the sync under way covers."""
-        self._interval_ms = 0
-        """How soon an ``interval`` stream that was appended to wants its fsync; 0: none does."""
-        self._marked_wanted = False
-        """The next group syncs the ``interval`` streams' segments too."""
-        self._alarm_ms = 0
         self._noted = False
         """The newest frame is a NOTE: there is nothing more to say while nothing is appended."""
-        self._waiting = False
-        """Within a call that waits for the disk: reports are put off, so that nobody is called in the middle of it."""
+        self._interval_expected = False
+        self._idle_expected = False
         self._checkpoint: Checkpoint | None = None
         self._checkpoint_fault: OSError | None = None
         """Why the last one failed."""
         self._covered = 0
-        self._referenced_bytes = 0
         self._space = 0
+        """Free on the file system, less what was written since it was asked."""
         self._inline_max = 0
 
     # -- opening
@@ -183,7 +175,9 @@ class DiskEngine:
             made = True
         else:
             journal.open(state.slots)
-        back = recovery.recover(self.files, self.store, journal, state, records, limit)
+        failed = FAILED in self.files.names("")
+        distrust = failed or limit is not None
+        back = recovery.recover(self.files, self.store, journal, state, records, limit, distrust)
         self.faults.extend(back.faults)
         self._reset()
         self._state = state
@@ -194,18 +188,21 @@ class DiskEngine:
         journal.slot, journal.offset = state.slot, state.offset
         if not (made or back.clean):
             journal.advance()
-        self._covered = self._synced = self._wanted = self._floor = back.number
+        self._covered = self._floor = back.number
+        self._group = GroupCommit(self.files, self.store, journal, self)
         self._inline_max = min(self.options.inline_bytes_max, journal.slot_bytes // 4)
         for stream in self._streams.values():
             stream.file = None
         self.store.serve()
         self._finish_checkpoint()
+        if failed:
+            self.files.unlink(FAILED)
         if not journal.fits(FRAME_HEADER_BYTES):
             journal.advance()
         self._write_frame(Kind.EPOCH, [])
         self.files.sync_now(sorted(journal.unsynced))
         journal.unsynced.clear()
-        self._synced = self._wanted = self._floor = journal.number
+        self._group.synced = self._group.wanted = self._floor = journal.number
 
     def _make_directory(self) -> tuple[ends.EndsState, list[ends.StreamRecord], list[str]]:
         """The ends file comes first: a directory without one that holds anything is never taken for a new one."""
@@ -239,6 +236,9 @@ class DiskEngine:
             for slot in self._journal.slots:
                 self.files.close(slot.handle)
             self._journal = None
+        if self._group is not None:
+            self._group.ended = True
+            self._group = None
 
     def _release(self) -> None:
         self._close_files()
@@ -382,192 +382,71 @@ class DiskEngine:
     def reserve(self, size: int) -> bool:
         if self._broken:
             return False
-        if self._space - size < self.options.free_bytes_min:
+        least = self.turns.written_bytes + size + self.options.free_bytes_min
+        if self._space < least:
+            self.turns.written_bytes = 0
             self._space = self.files.free_bytes()
-        return self._space - size >= self.options.free_bytes_min
+            least = size + self.options.free_bytes_min
+        return self._space >= least
 
     def append(self, frame: Frame) -> None:
         if self._broken:
             raise EngineError(ErrorCode.UNAVAILABLE, self._broken)
         if frame.number != self._commit + 1:
             raise EngineError(ErrorCode.INVALID, f"commit {frame.number} after {self._commit}")
-        heads, inline = self._checked(frame.parts)
+        places, inline = self.turns.check(self._streams, frame.parts)
         try:
-            self._append(frame, heads, inline)
+            self._append(frame, places, inline)
         except OSError as error:
             self._fail_with(error)
 
-    def _checked(self, parts: Sequence[Part]) -> tuple[list[list[tuple[int, ...]]], int]:
-        """Every batch's place, unpacked once, and the bytes of those that the journal takes; nothing is changed before
-        all of them fit.
-
-        Raises:
-            EngineError: NO_STREAM, INVALID, TOO_LARGE.
-        """
-        unpack = PLACE.unpack_from
-        found = []
-        inline = 0
-        reference_from = self.options.reference_bytes
-        seen: dict[int, int] = {}
-        for part in parts:
-            stream = self._streams.get(part.stream)
-            if stream is None:
-                raise EngineError(ErrorCode.NO_STREAM, f"stream {part.stream}")
-            end = stream.end if stream.memory is None else stream.memory.end
-            base = seen.get(part.stream, end) if seen else end
-            if part.base != base:
-                raise EngineError(
-                    ErrorCode.INVALID, f"stream {part.stream} ends at {base}, the part begins at {part.base}"
-                )
-            heads = []
-            for batch in part.batches:
-                size = len(batch)
-                head = unpack(batch) if size >= HEADER_BYTES else None
-                if head is None or head[0] != base or head[1] + 12 != size or head[3] != 2 or head[5] < 0:
-                    raise EngineError(
-                        ErrorCode.INVALID, f"stream {part.stream}: a batch of {size} bytes, {head}, want base {base}"
-                    )
-                base += head[5] + 1
-                heads.append(head)
-                if size < reference_from:
-                    inline += size
-            if base != part.end:
-                raise EngineError(
-                    ErrorCode.INVALID, f"stream {part.stream}: batches end at {base}, their part at {part.end}"
-                )
-            if len(parts) > 1:
-                seen[part.stream] = base
-            found.append(heads)
-        return found, inline
-
-    def _append(self, frame: Frame, heads: list[list[tuple[int, ...]]], inline: int) -> None:
-        journal = self._journal
-        assert journal is not None
-        parts = frame.parts
-        reference_from = self.options.reference_bytes
+    def _append(self, frame: Frame, places: list[list[Place]], inline: int) -> None:
+        journal, group = self._parts()
+        reference_from = self.turns.reference_bytes
         if inline > self._inline_max:
             reference_from = inline = 0
-        room = FRAME_HEADER_BYTES + sum(map(len, heads)) * ENTRY_BYTES + inline
+        room = FRAME_HEADER_BYTES + sum(map(len, places)) * ENTRY_BYTES + inline
         if not journal.fits(room):
             self._make_room(room)
         entries: list[bytes] = []
         data: list[Batch] = []
-        sync = False
-        for part, part_heads in zip(parts, heads, strict=True):
+        waits = False
+        for part, part_places in zip(frame.parts, places, strict=True):
             stream = self._streams[part.stream]
             if stream.memory is not None:
                 stream.memory.append(part.batches)
                 continue
             if stream.sync:
-                sync = True
-            elif stream.config.durability is Durability.INTERVAL and not self._interval_ms:
-                self._interval_ms = max(1, stream.config.interval_ms)
-                self._alarm_in(self._interval_ms)
-            self._append_part(stream, part.batches, part_heads, reference_from, entries, data)
+                waits = True
+            elif stream.config.durability is Durability.INTERVAL:
+                self._expect_interval(stream.config.interval_ms)
+            self.turns.write(stream, part.batches, part_places, reference_from, entries, data)
         self._commit = frame.number
         if entries:
-            self._space -= FRAME_HEADER_BYTES
             number = self._write_frame(Kind.COMMIT, [b"".join(entries), *data], len(entries))
         else:
             number = journal.number
-        if sync:
-            self._wanted = number
-            self._pending.append((number, frame.number, True))
-            if not self._syncing:
-                self._start_sync()
-        elif self._pending:
-            self._pending.append((number, frame.number, False))
+        at_once = group.turn(number, frame.number, waits)
         if (
-            self._referenced_bytes > self.options.checkpoint_bytes
+            self.turns.referenced_bytes > self.options.checkpoint_bytes
             or len(self.store.manifests) > self.options.checkpoint_manifests
         ):
             self._start_checkpoint()
-        if not self._pending:
-            self._report_to(number, frame.number)
-
-    def _append_part(
-        self,
-        stream: DiskStream,
-        batches: Sequence[Batch],
-        heads: list[tuple[int, ...]],
-        reference_from: int,
-        entries: list[bytes],
-        data: list[Batch],
-    ) -> None:
-        """Cut the part into runs of one segment, one epoch and one way of storing, and write each."""
-        segment_bytes = stream.config.segment_bytes
-        first = 0
-        size = 0
-        chain = stream.chain
-        newest = -1
-        count = len(batches)
-        for index in range(count):
-            batch = batches[index]
-            base, length, epoch, _magic, _checksum, _delta, timestamp_ms = heads[index]
-            length += 12
-            if index > first and (
-                (length >= reference_from) is not (len(batches[first]) >= reference_from)
-                or epoch != heads[first][2]
-                or stream.active_bytes + size + length > segment_bytes
-            ):
-                self._write_run(
-                    stream, batches[first:index], heads[first:index], size, chain, newest, reference_from, entries, data
-                )
-                first, size, newest = index, 0, -1
-            if index == first and stream.active_bytes and stream.active_bytes + length > segment_bytes:
-                self.store.roll(stream, base)
-            chain = chain_of(chain, bytes(batch[:HEADER_BYTES]))
-            size += length
-            if timestamp_ms > newest:
-                newest = timestamp_ms
-        if size:
-            if first:
-                batches, heads = batches[first:], heads[first:]
-            self._write_run(stream, batches, heads, size, chain, newest, reference_from, entries, data)
-
-    def _write_run(
-        self,
-        stream: DiskStream,
-        batches: Sequence[Batch],
-        heads: list[tuple[int, ...]],
-        size: int,
-        chain: bytes,
-        newest_ms: int,
-        reference_from: int,
-        entries: list[bytes],
-        data: list[Batch],
-    ) -> None:
-        offset = stream.active_bytes
-        base, _length, epoch, *_ = heads[0]
-        end = heads[-1][0] + heads[-1][5] + 1
-        file = self.store.write(stream, offset, batches, size)
-        flags = 0 if stream.sync else MARKED
-        if len(batches[0]) >= reference_from:
-            flags |= REFERENCE
-            self._referenced_bytes += size
-            if stream.sync:
-                self.store.references[file.path] = None
-            elif stream.config.durability is Durability.INTERVAL:
-                self.store.marked[file.path] = None
-        else:
-            data.extend(batches)
-        entries.append(
-            ENTRY.pack(stream.id, base, end, stream.active, offset, size, len(batches), flags, epoch, newest_ms, chain)
-        )
-        stream.extend(epoch, base, end, size, chain, newest_ms)
-        self._space -= size
-        add = self.tail.add
-        for batch, head in zip(batches, heads, strict=True):
-            self.store.note_index(stream, head[0], offset, head[6])
-            offset += head[1] + 12
-            add(stream, head[0], batch)
+        if at_once:
+            self.turns_durable(number, frame.number)
 
     # -- the journal
 
     def _write_frame(self, kind: Kind, body: Sequence[Batch], entries: int = 0) -> int:
-        assert self._journal is not None
+        journal, group = self._parts()
         self._noted = kind is Kind.NOTE
-        return self._journal.write(kind, self._commit, self._epoch, self._synced, entries, body)
+        return journal.write(kind, self._commit, self._epoch, group.synced, entries, body)
+
+    def _parts(self) -> tuple[Journal, GroupCommit]:
+        """What an open engine has."""
+        assert self._journal is not None
+        assert self._group is not None
+        return self._journal, self._group
 
     def _make_room(self, size: int) -> None:
         """See to it that a frame of ``size`` fits where the journal stands.
@@ -576,8 +455,7 @@ class DiskEngine:
             EngineError: TOO_LARGE for any slot.
             OSError: a checkpoint that had to be waited for failed.
         """
-        journal = self._journal
-        assert journal is not None
+        journal, _group = self._parts()
         if size > journal.frame_bytes_max:
             raise EngineError(ErrorCode.TOO_LARGE, f"frame of {size} bytes, limit {journal.frame_bytes_max}")
         if journal.fits(size):
@@ -587,110 +465,34 @@ class DiskEngine:
         journal.advance()
         self._start_checkpoint()
 
-    def _start_sync(self, marked: bool = False) -> None:
-        """fsync the journal and what it refers to; frames written from here on belong to the next one.
-
-        Raises:
-            OSError: a file could not be opened for it.
-        """
-        journal = self._journal
-        assert journal is not None
-        store = self.store
-        marked = marked or self._marked_wanted
-        self._marked_wanted = False
-        pinned, folders = self._pinned([*store.references, *store.marked] if marked else list(store.references))
-        store.references.clear()
-        if marked:
-            store.marked.clear()
-        handles = [file.handle for file in pinned]
-        handles.extend(sorted(journal.unsynced))
-        journal.unsynced.clear()
-        self._syncing = True
-        self._in_flight = pinned
-        generation, target = self._generation, journal.number
-
-        def done(error: OSError | None) -> None:
-            self._unpin(pinned, folders)
-            if generation == self._generation:
-                self._synced_to(target, error)
-
-        self.files.sync([*handles, *folders], Lane.TURN, done)
-
-    def _pinned(self, paths: Sequence[str]) -> tuple[list[SegmentFile], list[int]]:
-        """These logs, open and kept so, and handles of the folders in which their names are not durable yet."""
-        pinned = []
-        names: set[str] = set()
-        for path in dict.fromkeys(paths):
-            folder = path.rpartition("/")[0]
-            file = self.store.log(path, folder)
-            file.pins += 1
-            pinned.append(file)
-            if path in self.store.unnamed:
-                names.update((folder, FOLDER))
-        return pinned, [self.files.open_folder(name) for name in sorted(names)]
-
-    def _unpin(self, pinned: Sequence[SegmentFile], folders: Sequence[int]) -> None:
-        for file in pinned:
-            self.store.handles.unpin(file)
-        for folder in folders:
-            self.files.close(folder)
-
-    def _synced_to(self, target: int, error: OSError | None) -> None:
-        self._syncing = False
-        self._in_flight = []
-        if self._broken:
-            return
-        if error is not None:
-            self._fail(f"fsync: {error}")
-            return
-        self._synced = target
-        if self._wanted > target:
-            try:
-                self._start_sync()
-            except OSError as caught:
-                self._fail(str(caught))
-                return
-        elif not self._noted:
-            self._alarm_in(IDLE_MS)
-        if self._waiting:
-            self.files.post(self._report)
-        else:
-            self._report()
-
-    def _report(self) -> None:
-        if self._broken:
-            return
-        number = commit = 0
-        pending = self._pending
-        while pending and (not pending[0][2] or pending[0][0] <= self._synced):
-            number, commit, _sync = pending.popleft()
-        if commit:
-            self._report_to(number, commit)
-
-    def _report_to(self, number: int, commit: int) -> None:
-        if number > self._floor:
-            self._floor = number
-        self._durable_commit = commit
-        assert self._listener is not None
-        self._listener.durable(self.shard, Commit(commit))
-
     def _sync_now(self, paths: Sequence[str]) -> None:
         """The journal, all that its frames refer to, and these logs: durable when this returns.
 
         Raises:
             EngineError: the epoch has ended.
         """
-        journal = self._journal
-        assert journal is not None
+        journal, group = self._parts()
+        slots = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
         try:
-            in_flight = [file.path for file in self._in_flight if not file.gone]
-            pinned, folders = self._pinned([*in_flight, *self.store.references, *paths])
-            slots = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
-            self.files.sync_now([*(file.handle for file in pinned), *folders, *slots])
+            group.sync_now(paths, slots)
         except OSError as error:
             self._fail_with(error)
-        self._unpin(pinned, folders)
         self._floor = journal.number
+
+    def turns_durable(self, number: int, commit: int) -> None:
+        """The group commit's word: passed on to the listener."""
+        if number > self._floor:
+            self._floor = number
+        self._durable_commit = commit
+        assert self._listener is not None
+        self._listener.durable(self.shard, Commit(commit))
+
+    def sync_failed(self, reason: str) -> None:
+        self._fail(reason)
+
+    def caught_up(self) -> None:
+        if not self._noted:
+            self._expect_idle()
 
     # -- checkpoints and alarms
 
@@ -698,15 +500,14 @@ class DiskEngine:
         """Begin one, unless one is under way."""
         if self._checkpoint is not None:
             return
-        journal = self._journal
-        assert journal is not None
+        journal, _group = self._parts()
         state = self._state
         state.number, state.checksum = journal.number, journal.checksum
         state.slot, state.offset = journal.slot, journal.offset
         state.commit, state.epoch = self._commit, self._epoch
         state.generation += 1
         state.clean = int(clean)
-        self._referenced_bytes = 0
+        self.turns.referenced_bytes = 0
         generation = self._generation
 
         def finished(checkpoint: Checkpoint, error: OSError | None) -> None:
@@ -736,7 +537,8 @@ class DiskEngine:
             self._start_checkpoint(clean)
         generation = self._generation
         self._checkpoint_fault = None
-        self._waiting = True
+        group = self._parts()[1]
+        group.holding = True
         try:
             while self._checkpoint is not None:
                 if not self.files.wait():
@@ -744,48 +546,52 @@ class DiskEngine:
                 if generation != self._generation:
                     raise OSError(errno.EIO, self._broken or "the epoch has ended")
         finally:
-            self._waiting = False
-        if (
-            self._checkpoint_fault is not None
-        ):  # within ``reopen`` the epoch has ended already: no other word of it comes
-            raise self._checkpoint_fault
+            group.holding = False
+        fault = self._checkpoint_fault
+        if fault is not None:  # within ``reopen`` the epoch has ended already: no other word of it comes
+            raise fault
 
-    def _alarm_in(self, wait_ms: int) -> None:
-        """See to it that ``_alarm`` comes in so long or sooner."""
-        if self._alarm_ms and self._alarm_ms <= wait_ms:
+    def _expect_interval(self, wait_ms: int) -> None:
+        """An ``interval`` stream was appended to: its fsync is due in so long."""
+        if not self._interval_expected:
+            self._interval_expected = True
+            self._later(max(1, wait_ms), self._interval_due)
+
+    def _interval_due(self) -> None:
+        self._interval_expected = False
+        self._parts()[1].want(marked=True)
+
+    def _expect_idle(self) -> None:
+        """The journal may be idle from here on: look again in a while."""
+        if not self._idle_expected:
+            self._idle_expected = True
+            seen = self._parts()[0].number
+            self._later(IDLE_MS, lambda: self._idle_due(seen))
+
+    def _idle_due(self, seen: int) -> None:
+        """Name the durable end of an idle journal, so that rot in its last frames is never taken for a torn tail."""
+        self._idle_expected = False
+        journal, group = self._parts()
+        if self._noted:
             return
-        self._alarm_ms = wait_ms
+        if journal.number != seen:
+            self._expect_idle()
+        elif group.synced == seen:
+            self._make_room(FRAME_HEADER_BYTES)
+            self._write_frame(Kind.NOTE, [])
+            group.want()
+
+    def _later(self, wait_ms: int, call: Callable[[], None]) -> None:
         generation = self._generation
-        seen = self._journal.number if self._journal is not None else 0
 
-        def call() -> None:
-            if generation == self._generation and not self._broken and self._alarm_ms == wait_ms:
-                self._alarm_ms = 0
-                self._alarm(seen)
+        def due() -> None:
+            if generation == self._generation and not self._broken:
+                try:
+                    call()
+                except OSError as error:
+                    self._fail(str(error))
 
-        self.files.later(wait_ms, call)
-
-    def _alarm(self, seen: int) -> None:
-        """The fsync of ``interval`` streams is due, or the journal has been idle for a while: name its durable end, so that
-        rot in the last frames is never taken for a torn tail."""
-        journal = self._journal
-        assert journal is not None
-        try:
-            if self._interval_ms:
-                self._interval_ms = 0
-                self._wanted = journal.number
-                if not self._syncing:
-                    self._start_sync(marked=True)
-                else:
-                    self._marked_wanted = True
-            elif journal.number == seen == self._synced and not self._noted:
-                self._make_room(FRAME_HEADER_BYTES)
-                self._wanted = self._write_frame(Kind.NOTE, [])
-                self._start_sync()
-            elif journal.number != seen and not self._noted:
-                self._alarm_in(IDLE_MS)
-        except OSError as error:
-            self._fail(str(error))
+        self.files.later(wait_ms, due)
 
     # -- failing and closing
 
@@ -803,8 +609,8 @@ class DiskEngine:
         if self._checkpoint is not None:
             self._checkpoint.abandoned = True
             self._checkpoint = None
-        self._syncing = False
-        self._pending.clear()
+        if self._group is not None:
+            self._group.ended = True
         generation, above = self._generation, Commit(self._durable_commit)
 
         def tell() -> None:
@@ -813,6 +619,14 @@ class DiskEngine:
                 self._listener.failed(self.shard, above, reason)
 
         self.files.post(tell)
+        self._leave_word()
+
+    def _leave_word(self) -> None:
+        """Tell whoever opens the directory next, should nobody reopen it here, that the cache may show what the disk lacks."""
+        try:
+            self.files.close(self.files.open(FAILED, create=True))
+        except OSError:  # the disk takes nothing any more: ``close`` tries again
+            pass
 
     def _fail_with(self, error: OSError) -> NoReturn:
         self._fail(str(error))
@@ -832,6 +646,8 @@ class DiskEngine:
         except OSError as error:
             raise _engine_error(error) from error
         finally:
+            if self._broken:
+                self._leave_word()
             self._generation += 1
             self._broken = "closed"
             self._release()
@@ -848,13 +664,9 @@ class DiskEngine:
                     if stream.file.allocated > stream.active_bytes:
                         self.files.truncate(stream.file.handle, stream.active_bytes)
         self._finish_checkpoint(clean=True)
-        self._report_all()
-
-    def _report_all(self) -> None:
-        """A checkpoint made every frame durable."""
-        assert self._journal is not None
-        self._synced = self._journal.number
-        self._report()
+        journal, group = self._parts()
+        group.synced = journal.number  # by the checkpoint
+        group.report()
 
 
 _RANK = {Durability.MEMORY: 0, Durability.OS: 1, Durability.INTERVAL: 2, Durability.SYNC: 3}

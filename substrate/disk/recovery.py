@@ -80,8 +80,11 @@ def recover(
     state: ends.EndsState,
     records: list[ends.StreamRecord],
     limit: int | None,
+    distrust: bool,
 ) -> Recovered:
     """Bring the streams to where the journal ends; with ``limit``, to where frame ``limit`` ends at most.
+
+    With ``distrust`` a write or fsync has failed: what the cache shows may not be on the disk.
 
     Raises:
         EngineError: CORRUPT, UNSUPPORTED.
@@ -100,7 +103,7 @@ def recover(
     kept = found.kept
     if limit is not None:
         kept = [frame for frame in kept if frame.head.number <= limit]
-    replay = _Replay(files, segments, streams, max(found.durable, limit or 0), limit is not None)
+    replay = _Replay(files, segments, streams, max(found.durable, limit or 0), distrust)
     kept = replay.cut(kept)
     replay.apply(kept)
     last = kept[-1].head if kept else None
@@ -118,13 +121,13 @@ def recover(
 
 class _Replay:
     def __init__(
-        self, files: Files, segments: Segments, streams: dict[int, DiskStream], durable: int, reopening: bool
+        self, files: Files, segments: Segments, streams: dict[int, DiskStream], durable: int, distrust: bool
     ) -> None:
         self.files = files
         self.segments = segments
         self.streams = streams
         self.durable = durable
-        self.reopening = reopening
+        self.distrust = distrust
         self.faults: list[str] = []
         self._starts: dict[int, int] = {}
         self._deleted: set[int] = set()
@@ -273,12 +276,12 @@ class _Replay:
         """What the entry refers to is in the segment: the next checkpoint syncs it.
 
         After a failed fsync the cache may show what the disk does not have, and call it clean: there it is written again,
-        so that the next fsync means something. Of ``os`` and ``interval`` streams only by ``reopen``, which knows of one.
+        so that the next fsync means something. Of ``os`` and ``interval`` streams only where a failure is known of.
         """
         path = stream.log_path(stream.active)
         self.segments.dirty[path] = stream.folder
         self.segments.unnamed.add(path)
-        if self.reopening or (number > self.durable and not entry.flags & MARKED):
+        if self.distrust or (number > self.durable and not entry.flags & MARKED):
             file = self.segments.active_file(stream)
             data = self.files.read(file.handle, entry.offset, entry.size)
             self.segments.write(stream, entry.offset, [data], len(data))

@@ -61,6 +61,8 @@ class Segments:
                 size = stream.active_bytes
             file.allocated = size
             file.cut = True
+            if not stream.active_bytes:  # what an epoch that failed has made may be there without a durable name
+                self.unnamed.add(path)
         stream.file = file
         return file
 
@@ -129,8 +131,8 @@ class Segments:
 
     def write_index(self, stream: DiskStream) -> None:
         """The hints beside the active log, for later openings and for Kafka's tools."""
-        if stream.index is None or not stream.index.positions:
-            return
+        if stream.index is None or stream.active_bytes < INDEX_INTERVAL_BYTES:
+            return  # there is nothing to skip in a log of a few pages
         index = self._index(stream, stream.active, stream.active_bytes)
         stem = stream.log_path(stream.active)[: -len(".log")]
         for suffix, data in zip((".index", ".timeindex"), index.pack(stream.active), strict=True):
