@@ -42,7 +42,8 @@ class _Produce:
         self.exchange = exchange
         self.message = message
         self.acks = message.acks
-        self.answers: list[list[Any]] = []
+        self.answers: list[Any] = []
+        """(partition, what was answered), in the request's order."""
         self.commits: dict[int, int] = {}
         self.left = 0
         self.refused = False
@@ -52,16 +53,16 @@ class _Produce:
         whole = self._refuse_whole()
         partitions = [(topic, partition) for topic in message.topic_data for partition in topic.partition_data]
         self.left = exchange.places = max(1, len(partitions))
-        answers: list[Any] = [None] * len(partitions)
+        self.answers = [None] * len(partitions)
         name, found = "", None
         for at, (topic, partition) in enumerate(partitions):
             if topic.name != name:
                 name = topic.name
                 found = _topic(exchange, name)
             records, partition.records = partition.records, None
-            self._append(answers, at, found, partition.index, records, whole)
+            self._append(at, found, partition.index, records, whole)
         if not partitions:
-            self._finish(answers)
+            self._finish()
 
     def _refuse_whole(self) -> Refusal | None:
         if self.acks not in ACKS:
@@ -71,21 +72,15 @@ class _Produce:
         return None
 
     def _append(
-        self,
-        answers: list[Any],
-        at: int,
-        topic: Topic | None,
-        index: int,
-        records: memoryview | None,
-        whole: Refusal | None,
+        self, at: int, topic: Topic | None, index: int, records: memoryview | None, whole: Refusal | None
     ) -> None:
         def answered(answer: Answer) -> None:
-            answers[at] = index, answer
+            self.answers[at] = index, answer
             if type(answer) is Appended and self.acks == -1:
                 self.commits[answer.shard] = max(self.commits.get(answer.shard, 0), answer.commit)
             self.left -= 1
             if self.left == 0:
-                self._finish(answers)
+                self._finish()
 
         refused = whole
         if refused is None and (topic is None or not 0 <= index < len(topic.streams)):
@@ -101,15 +96,13 @@ class _Produce:
         port = self.exchange.port
         port.append(stream, bytearray(records), ACKS[self.acks], self.exchange.ask(answered))
 
-    def _finish(self, answers: list[Any]) -> None:
+    def _finish(self) -> None:
         exchange = self.exchange
-        made = [self._partition(index, answer) for index, answer in answers]
+        made = [self._partition(index, answer) for index, answer in self.answers]
         if self.acks == 0:
+            exchange.silent()
             if self.refused:
-                exchange.silent()
                 exchange.fail("a batch sent with acks=0 was refused")
-            else:
-                exchange.silent()
             return
         responses, at = [], 0
         for topic in self.message.topic_data:
