@@ -1,10 +1,11 @@
+# cython: language_level=3
 """Values in records of the state stream: None, integers, bytes and tuples of these, one encoding for each value.
 
     value = 0x00                                    None
           | 0x01 | 8 bytes, signed, big-endian      integer
           | 0x02 | 4 bytes length | the bytes       bytes
           | 0x03 | 4 bytes count | the values       tuple
-          | 0x10 + n (n < 0xF0 - 0x10)              the integer n
+          | 0x10 + n (n < 0xE0)                     the integer n
 
 Equal values have equal bytes, so that equal states dump equal bytes. A record that does not parse raises ValueError.
 """
@@ -13,26 +14,30 @@ from __future__ import annotations
 
 import struct
 
-Value = None | int | bytes | tuple["Value", ...]
+import cython
 
 _INTEGER = struct.Struct(">Bq")
 _LENGTH = struct.Struct(">BI")
-_SMALL = 0xE0
-DEPTH_MAX = 16
+_NUMBER = struct.Struct(">q")
+SMALL = cython.declare(cython.longlong, 0xE0)
+DEPTH_MAX = cython.declare(cython.int, 16)
 
 
-def pack(value: Value) -> bytes:
-    out: list[bytes] = []
+def pack(value: object) -> bytes:
+    out: list = []
     _put(out, value)
     return b"".join(out)
 
 
-def _put(out: list[bytes], value: Value) -> None:
+@cython.cfunc
+@cython.exceptval(-1)
+def _put(out: list, value: object) -> cython.int:
+    number: cython.longlong
     if value is None:
         out.append(b"\0")
     elif isinstance(value, int):
-        number = int(value)
-        out.append(bytes((0x10 + number,)) if 0 <= number < _SMALL else _INTEGER.pack(1, number))
+        number = value
+        out.append(bytes((0x10 + number,)) if 0 <= number < SMALL else _INTEGER.pack(1, number))
     elif isinstance(value, (bytes, bytearray)):
         out.append(_LENGTH.pack(2, len(value)))
         out.append(bytes(value))
@@ -42,45 +47,73 @@ def _put(out: list[bytes], value: Value) -> None:
             _put(out, one)
     else:
         raise TypeError(f"cannot be recorded: {value!r}")
+    return 0
 
 
-def unpack(data: bytes) -> Value:
+def unpack(data: bytes) -> object:
     """The value of ``pack``.
 
     Raises:
         ValueError: these are not exactly one value's bytes.
     """
-    try:
-        value, at = _take(data, 0, 0)
-    except (IndexError, struct.error) as error:
-        raise ValueError(f"a value ends within itself: {error}") from None
-    if at != len(data):
-        raise ValueError(f"{len(data) - at} bytes behind a value")
+    reader = _Reader(data)
+    value: object = reader.take(0)
+    if reader.at != reader.end:
+        raise ValueError(f"{reader.end - reader.at} bytes behind a value")
     return value
 
 
-def _take(data: bytes, at: int, depth: int) -> tuple[Value, int]:
-    tag = data[at]
-    if tag >= 0x10:
-        if tag >= 0x10 + _SMALL:
+@cython.cclass
+class _Reader:
+    data: bytes
+    view: cython.const[cython.uchar][::1]
+    at: cython.Py_ssize_t
+    end: cython.Py_ssize_t
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.view = data
+        self.at = 0
+        self.end = len(data)
+
+    @cython.cfunc
+    def take(self, depth: cython.int) -> object:
+        if self.at >= self.end:
+            raise ValueError("a value ends within itself")
+        tag: cython.longlong = self.view[self.at]
+        self.at += 1
+        if tag >= 0x10:
+            if tag >= 0x10 + SMALL:
+                raise ValueError(f"tag {tag:#x}")
+            return tag - 0x10
+        if tag == 0:
+            return None
+        if tag == 1:
+            self.need(8)
+            self.at += 8
+            return _NUMBER.unpack_from(self.data, self.at - 8)[0]
+        if tag != 2 and tag != 3:
             raise ValueError(f"tag {tag:#x}")
-        return tag - 0x10, at + 1
-    if tag == 0:
-        return None, at + 1
-    if tag == 1:
-        return _INTEGER.unpack_from(data, at)[1], at + 9
-    if tag not in (2, 3):
-        raise ValueError(f"tag {tag:#x}")
-    size: int = _LENGTH.unpack_from(data, at)[1]
-    at += 5
-    if tag == 2:
-        if at + size > len(data):
-            raise IndexError("bytes")
-        return data[at : at + size], at + size
-    if depth == DEPTH_MAX or size > len(data) - at:
-        raise ValueError("a tuple of more than there is")
-    values = []
-    for _ in range(size):
-        value, at = _take(data, at, depth + 1)
-        values.append(value)
-    return tuple(values), at
+        self.need(4)
+        size: cython.longlong = 0
+        index: cython.Py_ssize_t
+        for index in range(self.at, self.at + 4):
+            size = size * 256 + self.view[index]
+        self.at += 4
+        self.need(size)  # each value of a tuple has a byte at least
+        if tag == 2:
+            self.at += size
+            return self.data[self.at - size : self.at]
+        if depth == DEPTH_MAX:
+            raise ValueError("tuples within tuples beyond measure")
+        values: list = []
+        for _ in range(size):
+            values.append(self.take(depth + 1))
+        return tuple(values)
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def need(self, size: cython.longlong) -> cython.int:
+        if size > self.end - self.at:
+            raise ValueError("a value ends within itself")
+        return 0
