@@ -23,6 +23,7 @@ class Connection(Protocol):
 
     session: Session
     outbox: Outbox
+    closed: bool
     due_ns: int
     """The deadline that the hub's heap holds for it; 0: none."""
 
@@ -150,15 +151,20 @@ class Hub(Host):
     def tick(self, now_ns: int) -> None:
         """Do what is due. The host ends the turn afterwards."""
         self.sequencer.begin(now_ns)
+        due: list[Connection] = []  # taken out first: a deadline that does not move must not hold the loop
         while self._deadlines and self._deadlines[0][0] <= now_ns:
             at, _, connection = heapq.heappop(self._deadlines)
-            if connection.due_ns != at:
+            if connection.due_ns == at:
+                connection.due_ns = 0
+                due.append(connection)
+        for connection in due:
+            if connection.closed:
                 continue
-            connection.due_ns = 0
             if connection.session.deadline_ns and connection.session.deadline_ns <= now_ns:
                 self.call(connection.session, connection.session.tick, now_ns)
                 connection.outbox.mark()
-            self.plan(connection)
+            if not connection.closed:
+                self.plan(connection)
         if self.sequencer.deadline_ns and self.sequencer.deadline_ns <= now_ns:
             self.sequencer.tick(now_ns)
 

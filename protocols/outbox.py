@@ -148,6 +148,10 @@ class Outbox:
         """Whether any answer waits."""
         return len(self._parked) > 0
 
+    def promised(self) -> bool:
+        """Whether every answer is there and waits at most for its commit: none is still to be found."""
+        return not self._slots
+
     def _advance(self) -> None:
         while self._parked and self._parked[0][1] is not None and self._parked[0][3] == 0:
             entry = self._parked.popleft()

@@ -24,6 +24,7 @@ cdef class Connection:
     cdef bint paused
     cdef bint stalled
     cdef bint lingering
+    cdef bint ending
     cdef bytearray rest
     cdef Py_ssize_t rest_bytes
     cdef bint given

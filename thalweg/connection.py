@@ -9,7 +9,7 @@ Writing. At the end of a turn ``flush`` sends what the outbox has ready, straigh
 it; the rest goes through the transport in pieces, and until it is drained the outbox keeps what comes. An outbox beyond
 its bound then costs its connection.
 
-Ending. A closing session's last bytes are sent, then the writing half is shut and input drained for a moment: closing at
+Ending. A closing session's last bytes are sent (for ``LINGER_S`` at most), then the writing half is shut and input drained for a moment: closing at
 once would answer unread input with a reset, and the reset would destroy the goodbye (RFC 1122 section 4.2.2.13).
 """
 
@@ -100,6 +100,7 @@ class Connection:
         self.paused = False
         self.stalled = False
         self.lingering = False
+        self.ending = False
         self.rest = None
         self.rest_bytes = 0
         self.given = False
@@ -160,9 +161,16 @@ class Connection:
             self.take(self.driver.buffer, end)
 
     def eof_received(self) -> bool:
-        if not self.closed:
+        """The peer says no more. What it asked for and what is only to become durable is still answered."""
+        if self.closed:
+            return False
+        if self.session.closing or not self.outbox.promised() or not (self.outbox.parked() or self.outbox.ready()):
             self.finish()
-        return False
+            return False
+        self.turn.enter()
+        self.session.closing = True
+        self.outbox.mark()
+        return True
 
     def connection_lost(self, error: object) -> None:
         if not self.closed:
@@ -286,8 +294,12 @@ class Connection:
                 return
         if session.deadline_ns != self.due_ns:
             self.driver.plan(self)
-        if session.closing and not self.lingering and ready == 0 and not self.outbox.parked():
-            self.end()
+        if session.closing and not self.lingering:
+            if ready == 0 and not self.outbox.parked():
+                self.end()
+            elif not self.ending:
+                self.ending = True
+                self.driver.later(LINGER_S, self.finish_later)
 
     @cython.cfunc
     def send_ready(self):

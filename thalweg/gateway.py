@@ -165,6 +165,23 @@ class Driver(Hub):
         return False
 
 
+class Plain(asyncio.BufferedProtocol):
+    """A connection for asyncio's own loop, which asks for this base class by name; a kernel cannot have it."""
+
+    def __init__(self, connection: Connection) -> None:
+        for name in (
+            "connection_made", "get_buffer", "buffer_updated", "eof_received", "connection_lost", "pause_writing",
+            "resume_writing",
+        ):  # fmt: skip
+            setattr(self, name, getattr(connection, name))
+
+
+def accept(loop: asyncio.AbstractEventLoop, driver: Driver, protocol: str) -> Any:
+    """What the loop talks to of one more connection."""
+    connection = Connection(driver, protocol)
+    return connection if type(loop).__module__.startswith("uvloop") else Plain(connection)
+
+
 class Gateway:
     """The embedding API. ``start`` raises OSError where an address is taken or the data directory cannot be used."""
 
@@ -218,7 +235,7 @@ class Gateway:
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, name: str, host: str, port: int) -> None:
         server = await loop.create_server(
-            cast(Any, lambda: Connection(self._driver, name)),
+            lambda: accept(loop, cast(Driver, self._driver), name),
             host,
             port,
             start_serving=False,
