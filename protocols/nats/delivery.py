@@ -21,11 +21,11 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
-    from cython.cimports.protocols.nats.wire import Frame, plain_address, same, valid_subject
+    from cython.cimports.protocols.nats.wire import Frame, cut, plain_address, same, valid_subject
     from cython.cimports.protocols.outbox import Outbox
     from cython.cimports.substrate.group import Group
 else:
-    from protocols.nats.wire import Frame, plain_address, same, valid_subject
+    from protocols.nats.wire import Frame, cut, plain_address, same, valid_subject
     from protocols.outbox import Outbox
     from substrate.group import Group
 
@@ -319,14 +319,14 @@ class Delivery:
             if same(view, frame.reply_start, frame.reply_end, self._last_reply):
                 reply = self._last_reply
             else:
-                reply = self._last_reply = bytes(self._data[frame.reply_start : frame.reply_end])
+                reply = self._last_reply = cut(view, frame.reply_start, frame.reply_end)
         if plan.bytes_max and frame.total_bytes > plan.bytes_max:
             self._flush()
             self.session.too_large(plan, reply)
             return
         if frame.kind == HPUB:
             start = frame.payload_start
-            block = bytes(self._data[start : start + frame.header_bytes])
+            block = cut(view, start, start + frame.header_bytes)
             if plan.stream is not None and self.session.has_conditions(block):
                 self._flush()
                 length = frame.total_bytes - frame.header_bytes
@@ -405,17 +405,21 @@ class Delivery:
     def _find(self, view: cython.const[cython.uchar][::1]) -> Plan:
         """The plan of the frame's subject."""
         frame: Frame = self.frame
-        subject: bytes = bytes(self._data[frame.subject_start : frame.subject_end])
+        subject: bytes = cut(view, frame.subject_start, frame.subject_end)
         plan: Plan = self._plans.get(subject)
         if plan is not None and plan.generation == self.generation:
             return plan
         once: cython.bint = subject.startswith((b"_INBOX.", b"$JS."))
         plan = self._derive(subject)
-        if plan is None:
+        derived: cython.bint = plan is not None
+        if not derived:
             plan = self.session.make_plan(subject)
         if not once:
             if len(self._plans) >= PLANS_MAX and subject not in self._plans:
-                del self._plans[next(iter(self._plans))]
+                oldest: bytes = next(iter(self._plans))
+                if derived and cython.cast(Plan, self._plans[oldest]).generation == self.generation:
+                    return plan  # it is cheaply derived again; what is kept is not
+                del self._plans[oldest]
             self._plans[subject] = plan
         return plan
 

@@ -29,3 +29,4 @@ cpdef plain_address(bytes subject)
 cdef bint _clean(bytes text, Py_ssize_t start, Py_ssize_t end) except -1
 cpdef read_block(bytes block)
 cpdef write_block(tuple headers)
+cdef bytes cut(const unsigned char[::1] view, Py_ssize_t start, Py_ssize_t end)

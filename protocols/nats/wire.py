@@ -18,6 +18,7 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
     from cython.cimports.libc.string import memcmp
 
 MORE = 0
@@ -73,6 +74,18 @@ def same(
     if cython.compiled:
         return length == 0 or memcmp(cython.address(view[start]), cython.cast(cython.p_char, text), length) == 0
     return bytes(view[start:end]) == text
+
+
+@cython.cfunc
+def cut(view: cython.const[cython.uchar][::1], start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> bytes:
+    """``view[start:end]`` as bytes."""
+    if start < 0 or end > len(view) or end < start:
+        raise IndexError("slice outside its buffer")
+    if cython.compiled:
+        if end == start:
+            return b""
+        return PyBytes_FromStringAndSize(cython.cast(cython.p_char, cython.address(view[start])), end - start)
+    return bytes(view[start:end])
 
 
 @cython.cclass
