@@ -274,9 +274,9 @@ class Keys:
         who = self.prefix.decode()
         for kind, keys in (("incr", [b":n"]), ("exec", [b":a", b":b"])):
             low, high = self.counts[kind]
-            found = [int(ask(b"GET", self.prefix + key) or 0) for key in keys]
-            demand(low <= found[0] <= high, f"{who}: {kind} is {found[0]}, answered {low}, sent {high}")
-            demand(found[0] == found[-1], f"{who}: half of a transaction is there: {found}")
+            held = [int(ask(b"GET", self.prefix + key) or 0) for key in keys]
+            demand(low <= held[0] <= high, f"{who}: {kind} is {held[0]}, answered {low}, sent {high}")
+            demand(held[0] == held[-1], f"{who}: half of a transaction is there: {held}")
         there = ask(b"GET", self.prefix + b":s")
         demand(there in self.set_to, f"{who}: GET gives {there!r}, not one of {self.set_to!r}")
         for what, wanted, found in (
@@ -529,6 +529,7 @@ class MqttPublisher(MqttPeer):
         demand(isinstance(packet, mqtt.Acknowledge), f"{self.name} got {packet}")
         found = self.unfinished.get(packet.packet_id)
         demand(found is not None, f"{self.name}: an acknowledgement of {packet.packet_id}, which is not in flight")
+        assert found is not None
         publish, received = found
         wanted = mqtt.PUBACK if publish.qos == 1 else mqtt.PUBCOMP if received else mqtt.PUBREC
         demand(packet.kind in (wanted, mqtt.PUBREC if received else wanted), f"{self.name}: {packet}, want {wanted}")

@@ -19,6 +19,7 @@ from typing import Protocol
 from crc32c import crc32c
 
 from conformance.disk_faults import SimulatedFiles
+from protocols.api import Handle
 from substrate import batch as batches
 from substrate.api import (
     BATCH_BYTES_MAX,
@@ -290,7 +291,7 @@ def needs(*what: str) -> Callable[[Check], Check]:
 
 def bench(make: Make, **config: object) -> Bench:
     made = Bench(make())
-    made.create(**config)
+    made.create(ORDERS, b"orders", **config)
     made.create(OTHER, b"other", **config)
     return made
 
@@ -834,7 +835,7 @@ def check_a_watcher_is_told_at_most_once_a_turn(make: Make) -> None:
 
 def check_a_watch_closed_by_another_is_told_nothing_more(make: Make) -> None:
     b = bench(make)
-    handles = []
+    handles: list[Handle] = []
 
     def close_all() -> None:
         for handle in handles:
