@@ -113,6 +113,11 @@ class Checkpoint:
         self._write(f"{stream.folder}/{manifest.NAME}.new", manifest.encode(stream))
         self._write(f"{stream.folder}/{manifest.EPOCHS}.new", manifest.encode_epochs(stream))
 
+    def abandon(self) -> None:
+        """It could not be begun: let its files go."""
+        self.abandoned = True
+        self._release()
+
     def _release(self) -> None:
         handles = self._handles[self._shared :]
         for file in self._pinned:

@@ -525,7 +525,12 @@ class DiskEngine:
         self._checkpoint = Checkpoint(
             self.files, self.store, handles, state, list(self._streams.values()), fresh_max, finished
         )
-        self._checkpoint.begin()
+        try:
+            self._checkpoint.begin()
+        except OSError:
+            self._checkpoint.abandon()
+            self._checkpoint = None
+            raise
 
     def _finish_checkpoint(self, clean: bool = False) -> None:
         """Wait for the one under way, or make one.
