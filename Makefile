@@ -41,7 +41,8 @@ serve: setup
 
 format: $(STAMP)
 	@echo "format: ruff format --check"
-	@$(BIN)/ruff format --check --quiet . || { echo "format: run '$(BIN)/ruff format'"; exit 1; }
+	@mkdir -p build; $(BIN)/ruff format --check --quiet . > build/format.txt 2>&1 \
+	|| { grep -o -- '--> [^:]*' build/format.txt; echo "format: run '$(BIN)/ruff format'"; exit 1; }
 
 lint: $(STAMP)
 	@echo "lint: ruff check"
