@@ -253,7 +253,7 @@ class World(Protocol):
         ...
 
     def wake(self, at_ns: int) -> None:
-        """Call ``tick`` at this time (the earliest asked for wins)."""
+        """Call ``tick`` at this time. Every time asked for comes, each once."""
         ...
 
     def answer(self, token: int, answer: object, commit: int = 0) -> None:

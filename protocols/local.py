@@ -270,7 +270,8 @@ class Sequencer:
         """What is due: executors' wakes, retention, an attempt to recover."""
         self.begin(now_ns)
         while self._wakes and self._wakes[0][0] <= now_ns:
-            _, _, world = heapq.heappop(self._wakes)
+            at_ns, _, world = heapq.heappop(self._wakes)
+            world.wakes.discard(at_ns)
             if self._worlds.get(world.executor.name) is world:
                 self.host.call(world.executor, world.executor.tick, now_ns)
         if self._retry_ns and now_ns >= self._retry_ns:
@@ -290,6 +291,10 @@ class Sequencer:
         self.deadline_ns = min(due, default=0)
 
     def wake(self, at_ns: int, world: LocalWorld) -> None:
+        """Each time asked for comes once: an executor that names its next time in every tick multiplies nothing."""
+        if at_ns in world.wakes:
+            return
+        world.wakes.add(at_ns)
         self._wake_count += 1
         heapq.heappush(self._wakes, (at_ns, self._wake_count, world))
         if not self.deadline_ns or at_ns < self.deadline_ns:
@@ -565,6 +570,8 @@ class LocalWorld(LocalPort):
         """Of the state stream, since then."""
         self.session = cast(Session, executor)  # its ``answered`` gets the tokens
         self._handles: set[_Held] = set()
+        self.wakes: set[int] = set()
+        """The times asked for that are to come."""
 
     def _relieve(self, size: int) -> None:
         """What an executor records and publishes in one step is one commit."""

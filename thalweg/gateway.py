@@ -260,9 +260,20 @@ class Gateway:
         from thalweg.executors import executors
         from thalweg.settings import sessions
 
-        factories, resp = sessions(self.config, self.listeners)
+        factories, resp = sessions(self.config, self.listeners, self._identity())
         made = executors(resp)
         return factories, [made[name] for name in made if name != "topics"]
+
+    def _identity(self) -> bytes:
+        """What tells this data from any other's: made with it, kept with it."""
+        if self.config.data == MEMORY:
+            return os.urandom(16)
+        path = pathlib.Path(self.config.data, "identity")
+        if not path.exists() or len(path.read_bytes()) != 16:
+            scratch = path.with_suffix(".new")
+            scratch.write_bytes(os.urandom(16))
+            os.replace(scratch, path)
+        return path.read_bytes()
 
     def ready(self) -> bool:
         """All accept, and what is appended can be made durable."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
-import zlib
+import hashlib
+import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def sessions(
-    config: Config, listeners: Mapping[str, tuple[str, int]]
+    config: Config, listeners: Mapping[str, tuple[str, int]], identity: bytes
 ) -> tuple[dict[str, Callable[[Port], Session]], RespSettings]:
-    """A session factory for each listener, and what the Redis keyspace is told."""
+    """A session factory for each listener, and what the Redis keyspace is told. ``identity``: 16 bytes, the same for
+    the same data as long as it lives."""
     from protocols.kafka.session import KafkaSession
     from protocols.kafka.session import Settings as KafkaSettings
     from protocols.mqtt.session import MqttSession
@@ -29,11 +32,14 @@ def sessions(
 
     advertised = parse_address(config.kafka.advertise) if config.kafka.advertise else listeners.get("kafka")
     host, port = advertised or ("127.0.0.1", 9092)
+    if host in ("0.0.0.0", "::"):  # nothing that a client could connect to
+        host = socket.gethostname()
     kafka = fill(
         KafkaSettings,
         config.kafka,
         host=host,
         port=port,
+        cluster_id=base64.urlsafe_b64encode(identity).decode().rstrip("="),
         durability=config.durability.default,
         interval_ms=config.durability.interval_ms,
     )
@@ -44,7 +50,7 @@ def sessions(
         config.nats,
         host=nats_host,
         port=nats_port,
-        server_id=f"N{zlib.crc32(name.encode()):08X}",
+        server_id="N" + base64.b32encode(hashlib.sha256(identity + name.encode()).digest()).decode().rstrip("=")[:55],
         durability=config.durability.default,
         interval_ms=config.durability.interval_ms,
     )
