@@ -21,6 +21,7 @@ from protocols.api import Executor, Port, Session, WireError
 from protocols.hub import Hub
 from protocols.local import LocalPort
 from substrate.api import Durability
+from substrate.checkpoints import Checkpoint
 from substrate.engine import Engine
 from substrate.memory import MemoryEngine
 
@@ -125,6 +126,7 @@ class Harness(Hub):
         delayed: bool = False,
         durabilities: dict[str, Durability] | None = None,
         now_ns: int = START_NS,
+        load: Callable[[str], list[Checkpoint]] = lambda name: [],
     ) -> None:
         self.now_ns = now_ns
         self.chance = random.Random(seed)
@@ -140,6 +142,7 @@ class Harness(Hub):
             default_factories() if factories is None else factories,
             durabilities,
             wrap=(lambda local: cast(Port, DelayedPort(local, self))) if delayed else None,
+            load=load,
         )
         self.sequencer.open(self.now_ns)
         self.run()

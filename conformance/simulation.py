@@ -12,6 +12,7 @@ answered, the process starts once more, and the books are checked:
 * what was sent once is there at most once; one peer's values stand in its order; QoS 2 arrives exactly once;
 * the keyspace is what was answered (or, where no answer came, what may have happened); transactions are whole;
 * no exception leaves a session; every request is answered, or its connection closed, in time;
+* a state folded from its checkpoint is the state folded from its beginning (the books know no difference);
 * rot is never served: after a flipped bit a read gives the right bytes or an error.
 
 A run is a function of its seed: the same seed gives the same bytes, and the digest of all that peers heard shows it.
@@ -27,7 +28,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from conformance.disk_faults import Operation, PowerCut, SimulatedFiles
 from conformance.harness import START_NS, Client, Factories, Harness, default_executors, default_factories
@@ -45,7 +46,10 @@ from conformance.simulated_peers import (
     read_records,
 )
 from protocols.api import Executor
+from substrate import batch as batches
+from substrate import checkpoints
 from substrate.api import DEFAULT_ACCOUNT, Address, Batches, CreateTopic, Durability, Level, Position, StreamError
+from substrate.control import Topics
 from substrate.disk import DiskEngine
 from substrate.disk.options import Options
 from substrate.engine import Engine, EngineError
@@ -179,6 +183,9 @@ class Simulation:
         made = default_factories() | {"resp": lambda port: RespSession(port, _resp_settings())}
         return {name: made[name] for name in self.protocols}
 
+    def load(self, name: str) -> list[checkpoints.Checkpoint]:
+        return checkpoints.load(self.files, name) if self.on_disk else []
+
     def engine(self) -> Engine:
         return DiskEngine(self.files, options=SMALL) if self.on_disk else self.memory
 
@@ -194,6 +201,7 @@ class Simulation:
                     self.delayed,
                     {"resp": Durability.SYNC},
                     self.now_ns,
+                    self.load,
                 )
                 return
             except EngineError as error:
@@ -217,6 +225,36 @@ class Simulation:
         self.now_ns = self.gateway.now_ns + 1_000_000
         self.start()
         self.check_log()
+
+    def checkpoint(self) -> None:
+        """Some executor's state is folded anew from its stream, as the checkpointer does, saved, and the stream trimmed."""
+        sequencer = self.gateway.sequencer
+        if not self.on_disk or sequencer.layer.broken:
+            return
+        world = self.chance.choice(sequencer.worlds())
+        name = world.executor.name
+        stream = sequencer.layer.streams[world.stream]
+        start = next((made for made in self.load(name) if sequencer.belongs(world.stream, made)), None)
+        views = {"topics": lambda: cast(Executor, Topics(lambda topic: None, lambda topic: None))}
+        views |= {factory().name: factory for factory in self.executors()}
+        view = views[name]()
+        if start is not None:
+            view.load(start.state)
+        fold = checkpoints.Fold(start)
+        try:
+            while fold.position < stream.durable:
+                for batch in sequencer.layer.engine.read(world.stream, Position(fold.position), 1 << 16):
+                    if batches.header(batch).base_offset < stream.durable:
+                        for record in fold.take(batch, stream.key.name):
+                            view.apply(record)
+            checkpoints.save(self.files, fold.checkpoint(name, view.version, view.dump()))
+            found = self.load(name)
+            if len(found) == 2 and found[1].last_base > 0:
+                sequencer.layer.trim(world.stream, Position(found[1].last_base))
+        except (OSError, EngineError) as error:
+            demand(self.faults, f"a checkpoint of {name} failed: {error}")
+        self.happen(f"checkpoint of {name} at {fold.position}")
+        self.gateway.run()
 
     def guarded(self, act: Callable[[], object]) -> None:
         """The disk may cut the power in the middle of anything."""
@@ -351,7 +389,9 @@ class Simulation:
         elif roll < 0.92:
             for _ in range(self.chance.randint(1, 6)):
                 self.gateway.step()
-        elif roll < 0.95:
+        elif roll < 0.93:
+            self.checkpoint()
+        elif roll < 0.955:
             self.gateway.advance(self.chance.choice((0.1, 1, 10, 100, 600, 1500)))
         elif roll < 0.965 and wire is not None:
             wire.client.reads = not wire.client.reads
@@ -500,7 +540,14 @@ class Simulation:
         try:
             self.now_ns = self.gateway.now_ns + 1_000_000
             self.gateway = Gateway(
-                0, self.executors(), self.factories(), self.engine(), False, {"resp": Durability.SYNC}, self.now_ns
+                0,
+                self.executors(),
+                self.factories(),
+                self.engine(),
+                False,
+                {"resp": Durability.SYNC},
+                self.now_ns,
+                self.load,
             )
             after = self.read_log()
         except (EngineError, KeyError):

@@ -92,11 +92,12 @@ def save(files: Files, checkpoint: Checkpoint) -> None:
     finally:
         files.close(handle)
     files.rename(path + ".new", path)
-    folder = files.open_folder(FOLDER)
-    try:
-        files.sync_now([folder])
-    finally:
-        files.close(folder)
+    for name in (FOLDER, ""):  # the folder's own name too: a power cut may take it, and everything in it
+        folder = files.open_folder(name)
+        try:
+            files.sync_now([folder])
+        finally:
+            files.close(folder)
 
 
 def _path(name: str, slot: int) -> str:
