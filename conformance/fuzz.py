@@ -1,7 +1,7 @@
 """Random clients against the sessions of a whole gateway in one thread: ``python -m conformance.fuzz --seconds 20``.
 
-An *episode* is a gateway over memory, two or three connections of one protocol, and some dozens of steps: messages of the
-protocol's grammar (``conformance.fuzz_grammars``), broken ones, raw bytes, all cut anywhere; time passing; connections that
+An *episode* is a gateway over memory, two or three connections of one protocol (or, ``mixed``, one of each on a topic that
+all of them reach), and some dozens of steps: messages of the protocol's grammar (``conformance.fuzz_grammars``), broken ones, raw bytes, all cut anywhere; time passing; connections that
 vanish. In every second episode each answer of the port comes later and in another order. A seed and an episode's number
 give the same steps again: ``--episode`` runs one alone, and a failing one is shortened before it is printed.
 
@@ -23,9 +23,12 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from conformance.fuzz_grammars import GRAMMARS, Grammar, Swell
+from conformance.bad_clients import mqtt_text, number32
+from conformance.fuzz_grammars import GRAMMARS, Swell, kafka_frame
 from conformance.harness import Client, Factories, Harness
 
+MIXED = "mixed"
+EPISODES = (*sorted(GRAMMARS), MIXED)
 CALL_S_MAX = 0.08
 CALL_BYTES_MAX = 64 * 1024
 """A step is at most so long: the driver never gives a session much more at once."""
@@ -46,20 +49,23 @@ ENDLESS_S = 1
 
 @dataclass(frozen=True)
 class Step:
-    """``kind``: ``send`` (data), ``connect``, ``close``, ``stall`` (the peer stops reading), ``advance`` (milliseconds)."""
+    """``kind``: ``connect`` (protocol), ``send`` (data), ``close``, ``stall`` (the peer stops reading), ``advance``
+    (milliseconds)."""
 
     kind: str
     client: int = 0
     data: bytes = b""
     milliseconds: int = 0
+    protocol: str = ""
 
     def __str__(self) -> str:
-        shown = (
-            repr(self.data)
-            if len(self.data) <= SHOWN_BYTES
-            else f"{self.data[:SHOWN_BYTES]!r}... ({len(self.data)} bytes)"
-        )
-        return f"{self.kind} {self.milliseconds} ms" if self.kind == "advance" else f"{self.kind} {self.client} {shown}"
+        if self.kind == "advance":
+            return f"advance {self.milliseconds} ms"
+        if self.kind == "connect":
+            return f"connect {self.client} by {self.protocol}"
+        whole = len(self.data) <= SHOWN_BYTES
+        shown = repr(self.data) if whole else f"{self.data[:SHOWN_BYTES]!r}... ({len(self.data)} bytes)"
+        return f"{self.kind} {self.client} {shown}"
 
 
 class Endless(Exception):
@@ -97,17 +103,29 @@ class Failure:
 # episodes
 
 
-def make_steps(grammar: Grammar, chance: random.Random) -> list[Step]:
-    """What the clients of one episode do."""
+def make_steps(protocol: str, chance: random.Random) -> list[Step]:
+    """What the clients of one episode do; ``mixed``: clients of all four protocols, on the same names."""
     steps: list[Step] = []
-    clients = chance.choice((2, 2, 3))
-    for client in range(clients):
-        steps.append(Step("connect", client))
-        steps += cut(client, grammar.opening() if chance.random() < 0.95 else garbage(chance), chance)
+    names = list(GRAMMARS) if protocol == MIXED else [protocol] * chance.choice((2, 2, 3))
+    grammars = [GRAMMARS[name](chance) for name in names]
+    if protocol == MIXED:
+        chance.shuffle(grammars)
+        topic = number32(1) + mqtt_text(
+            b"orders"
+        )  # Metadata v1 of one topic makes it: it captures orders and all beneath
+        steps += [Step("connect", 9, protocol="kafka"), Step("send", 9, kafka_frame(3, 1, topic))]
+
+    def connect(client: int) -> list[Step]:
+        opening = grammars[client].opening() if chance.random() < 0.95 else garbage(chance)
+        return [Step("connect", client, protocol=grammars[client].protocol), *cut(client, opening, chance)]
+
+    for client in range(len(grammars)):
+        steps += connect(client)
     for _ in range(chance.randrange(5, STEPS)):
-        client, kind = chance.randrange(clients), chance.random()
+        client, kind = chance.randrange(len(grammars)), chance.random()
+        grammar = grammars[client]
         if kind < 0.03:
-            steps += [Step("close", client), Step("connect", client), *cut(client, grammar.opening(), chance)]
+            steps += [Step("close", client), *connect(client)]
         elif kind < 0.06:
             steps.append(Step("advance", milliseconds=chance.choice((1, 100, 2_000, 70_000, 3_600_000))))
         elif kind < 0.08:
@@ -186,7 +204,7 @@ def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) ->
         began = time.thread_time()
         try:
             with broken_off_after(ENDLESS_S):
-                run_step(harness, protocol, clients, step)
+                run_step(harness, clients, step)
         except Exception:
             trace = traceback.format_exc(limit=-8)
             return Failure(protocol, f"{trace.splitlines()[-1][:100]} left the session", steps[:done], trace)
@@ -209,11 +227,11 @@ def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) ->
     return None
 
 
-def run_step(harness: Harness, protocol: str, clients: dict[int, Client], step: Step) -> None:
+def run_step(harness: Harness, clients: dict[int, Client], step: Step) -> None:
     if step.kind == "advance":
         harness.advance(step.milliseconds)
     elif step.kind == "connect":
-        clients[step.client] = harness.connect(protocol, ("127.0.0.1", 40_000 + step.client))
+        clients[step.client] = harness.connect(step.protocol, ("127.0.0.1", 40_000 + step.client))
     elif step.client in clients:
         client = clients[step.client]
         if step.kind == "send":
@@ -227,7 +245,7 @@ def run_step(harness: Harness, protocol: str, clients: dict[int, Client], step: 
 def run_episode(protocol: str, seed: int, episode: int) -> Failure | None:
     """One episode; a failure comes shortened."""
     chance = random.Random(f"{seed}/{protocol}/{episode}")
-    steps = make_steps(GRAMMARS[protocol](chance), chance)
+    steps = make_steps(protocol, chance)
     delayed = episode % 2 == 1
     collecting = gc.isenabled()
     gc.disable()  # a full collection between two calls is not the session's time
@@ -334,21 +352,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=20, help="for each protocol (20)")
-    parser.add_argument("--protocol", choices=sorted(GRAMMARS), action="append", help="only this one; may be repeated")
+    parser.add_argument("--protocol", choices=EPISODES, action="append", help="only this one; may be repeated")
     parser.add_argument("--episode", type=int, help="only this episode")
     options = parser.parse_args(arguments)
     failed = False
-    for protocol in options.protocol or sorted(GRAMMARS):
+    for protocol in options.protocol or EPISODES:
         if options.episode is not None:
             episode, failure = options.episode, run_episode(protocol, options.seed, options.episode)
         else:
             episode, failure = fuzz(protocol, options.seed, options.seconds)
         found = [failure] if failure else []
-        if options.episode is None:
-            found += [one for name in GRAMMARS[protocol].swells if (one := check_swell(protocol, name, options.seed))]
-        print(
-            f"{protocol}: seed {options.seed}, {episode} episodes, {len(GRAMMARS[protocol].swells)} costs, {len(found)} failures"
-        )
+        swells = GRAMMARS[protocol].swells if protocol in GRAMMARS and options.episode is None else {}
+        found += [one for name in swells if (one := check_swell(protocol, name, options.seed))]
+        print(f"{protocol}: seed {options.seed}, {episode} episodes, {len(swells)} costs, {len(found)} failures")
         for one in found:
             failed = True
             print(f"FAILED (--protocol {protocol} --seed {options.seed} --episode {episode}) {one}")
