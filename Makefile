@@ -27,7 +27,8 @@ $(BIN)/python:
 
 $(STAMP): pyproject.toml setup.py | $(BIN)/python
 	@echo "setup: Thalweg (editable) and its test tools into $(VENV)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@mkdir -p build; $(BIN)/python -m pip install --disable-pip-version-check --editable '.[test]' > build/setup.txt 2>&1 \
+	|| { tail -n 40 build/setup.txt; exit 1; }
 	@touch $@
 
 setup: $(STAMP) kernels
