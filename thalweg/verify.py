@@ -107,6 +107,8 @@ def verify_files(files: Files, report: Report) -> Report:
     report.faults.extend(Fault(fault.partition(":")[0], fault.partition(":")[2].strip()) for fault in faults)
     report.clean = bool(state.clean)
     report.epoch, report.commit, report.streams = state.epoch, state.commit, len(records)
+    if "failed" in files.names(""):
+        report.notes.append("a write or fsync has failed here, and no recovery has followed yet")
     kept = _verify_journal(files, report, state)
     changed = _streams_of(kept)
     for record in records:

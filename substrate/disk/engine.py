@@ -323,10 +323,11 @@ class DiskEngine:
         found = self._stream(stream)
         if found.memory is not None:
             return found.memory.segments()
-        sealed = [
-            Segment(Position(one.base), Position(one.end), one.size, one.max_timestamp_ms)
-            for one in self.store.load_sealed(found)
-        ]
+        try:
+            known = self.store.load_sealed(found)
+        except OSError as error:
+            raise _engine_error(error) from error
+        sealed = [Segment(Position(one.base), Position(one.end), one.size, one.max_timestamp_ms) for one in known]
         if found.active_bytes:
             sealed.append(
                 Segment(Position(found.active), Position(found.end), found.active_bytes, found.max_timestamp_ms)
@@ -399,6 +400,10 @@ class DiskEngine:
             self._append(frame, places, inline)
         except OSError as error:
             self._fail_with(error)
+        except EngineError as error:
+            if error.code is not ErrorCode.TOO_LARGE:  # which is found before anything is written
+                self._fail(str(error))
+            raise
 
     def _append(self, frame: Frame, places: list[list[Place]], inline: int) -> None:
         journal, group = self._parts()

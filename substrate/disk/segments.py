@@ -10,12 +10,13 @@ import errno
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
+from substrate.api import ErrorCode
 from substrate.disk import manifest
 from substrate.disk.batches import HEADER_BYTES, Head, Rotten, chain_of, check, head_at, walk
 from substrate.disk.ends import NO_CHAIN, UnknownVersion, Unsound
 from substrate.disk.handles import CLOSED, Handles, SegmentFile
 from substrate.disk.stream import FOLDER, INDEX_INTERVAL_BYTES, DiskStream, Index, Sealed
-from substrate.engine import Batch
+from substrate.engine import Batch, EngineError
 from substrate.files import Data, Files
 from substrate.memory import epochs_from
 
@@ -153,7 +154,11 @@ class Segments:
     # -- sealed segments
 
     def load_sealed(self, stream: DiskStream) -> list[Sealed]:
-        """The sealed segments, oldest first: from the manifest, or rebuilt if that is not the newest sound one."""
+        """The sealed segments, oldest first: from the manifest, or rebuilt if that is not the newest sound one.
+
+        Raises:
+            EngineError: UNSUPPORTED, a manifest of another version.
+        """
         if stream.sealed is not None:
             return stream.sealed
         try:
@@ -162,6 +167,8 @@ class Segments:
             if number != stream.id or generation < stream.written:
                 raise Unsound(f"manifest of stream {number}, generation {generation}, want {stream.written}")
             sealed = _as_of(stream, generation, first_chain, sealed)
+        except UnknownVersion as fault:
+            raise EngineError(ErrorCode.UNSUPPORTED, str(fault)) from None
         except (Unsound, FileNotFoundError) as fault:
             self.faults.append(f"stream {stream.id}: {fault}; rebuilt from the segments")
             sealed = self._rebuild(stream)
