@@ -29,6 +29,7 @@ from substrate.interest import Tokens
 
 Ranges = list[list[int]]
 EVERYTHING = b"%#"
+DUE_SLACK = 1024
 
 
 @dataclass(slots=True)
@@ -117,6 +118,7 @@ class Consumer:
     counters: list[Callable[[], None]] = field(default_factory=list)  # who waits for the count
     deleted: bool = False
     armed_ns: int = 0
+    again_ns: int = 0  # when to try again whoever reads too slowly; 0: nobody does
 
     @property
     def key(self) -> bytes:
@@ -166,8 +168,7 @@ class Consumer:
             for sequence, due_ns in event[1]:
                 owed = self.pending.get(sequence)
                 if owed is not None:
-                    owed.due_ns = due_ns
-                    heapq.heappush(self.due, (due_ns, sequence))
+                    self._due_at(sequence, owed, due_ns)
         elif kind == "trim":
             self._trimmed(event[1])
         elif kind == "config":
@@ -184,13 +185,20 @@ class Consumer:
                 owed = self.pending[sequence] = Owed(self.delivered_consumer, 0, 0, self.delivered_consumer)
             owed.consumer_seq = self.delivered_consumer
             owed.count += 1
-            owed.due_ns = now_ns + self.wait_ns(owed.count)
-            heapq.heappush(self.due, (owed.due_ns, sequence))
+            self._due_at(sequence, owed, now_ns + self.wait_ns(owed.count))
         self.cursor = cursor
         self.look = max(self.look, cursor)
         self.delivered_ns = now_ns
         if self.acks == "none":
             self.floor_consumer, self.floor_stream = self.delivered_consumer, self.delivered_stream
+
+    def _due_at(self, sequence: int, owed: Owed, due_ns: int) -> None:
+        owed.due_ns = due_ns
+        if len(self.due) > 2 * len(self.pending) + DUE_SLACK:  # most of it is acknowledged by now
+            self.due = [(other.due_ns, each) for each, other in self.pending.items()]
+            heapq.heapify(self.due)
+        else:
+            heapq.heappush(self.due, (due_ns, sequence))
 
     def _trimmed(self, last: int) -> None:
         """Sequences up to ``last`` are no longer stored: nobody owes them."""
@@ -254,6 +262,8 @@ class Consumer:
         if self.waiting:
             found += [pull.expires_ns for pull in self.waiting if pull.expires_ns]
             found += [pull.heartbeat_due_ns for pull in self.waiting if pull.heartbeat_ns]
+            if self.again_ns:
+                found.append(self.again_ns)
             self.retry_due(0)
             if self.due:
                 found.append(self.due[0][0])

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from protocols.nats.delivery import NatsSink
 from protocols.nats.jetstream_consumer import Consumer, Pull, ranges_of
 from protocols.nats.jetstream_read import READ_BYTES, Scan
 from protocols.nats.jetstream_wire import (
@@ -35,6 +36,9 @@ NO_MESSAGES = status_block(404, "No Messages")
 DELETED = status_block(409, "Consumer Deleted")
 RETRY_NS = 1_000_000_000
 """What cannot be read is tried again after this."""
+UNSENT_BYTES_MAX = 4 * 1024 * 1024
+"""A client that has more than this to read yet gets no more deliveries: a large batch must not make a slow consumer."""
+PRESSED_NS = 2_000_000
 BATCH_A_TURN = 1000
 """Messages delivered before others have their say."""
 PULL_FIELDS: dict[str, tuple[type, ...]] = {
@@ -168,14 +172,18 @@ def _end_waits(owner: JetStream, consumer: Consumer, nothing_left: bool = False)
 
 
 def _first(owner: JetStream, consumer: Consumer) -> tuple[Pull, Route, list[Any]] | None:
-    """The request that waits longest and still wants something, and who gets its messages."""
+    """The request that waits longest, still wants something and can take it now; and who gets its messages."""
     now_ns = owner.world.now_ns
-    while consumer.waiting:
+    for _ in range(len(consumer.waiting)):
         pull = consumer.waiting[0]
         route, sinks = owner.sinks(consumer.account, pull.reply)
         expired = pull.expires_ns and now_ns >= pull.expires_ns
         if route is not None and sinks and not expired:
-            return pull, route, sinks
+            if not any(isinstance(sink, NatsSink) and sink.outbox.size() > UNSENT_BYTES_MAX for sink in sinks):
+                return pull, route, sinks
+            consumer.again_ns = now_ns + PRESSED_NS  # it reads more slowly than it asks: others first
+            consumer.waiting.rotate(-1)
+            continue
         if expired:
             status(owner, consumer, pull, _ended(pull, 408, "Request Timeout"))
         consumer.waiting.popleft()
@@ -190,6 +198,7 @@ def timed(owner: JetStream, consumer: Consumer) -> None:
     if threshold and not consumer.waiting and now_ns >= consumer.active_ns + threshold:
         owner.drop(consumer)
         return
+    consumer.again_ns = 0
     _end_waits(owner, consumer)
     serve(owner, consumer)
     for pull in consumer.waiting:

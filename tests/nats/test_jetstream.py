@@ -551,3 +551,30 @@ def test_a_message_that_is_too_large_spoils_none_of_its_run(asker: Asker) -> Non
     answers = [json.loads(payload) for _, payload in deliveries(asker.client.read())]
     assert sorted(answer["seq"] for answer in answers) == [0, 1, 2]
     assert [answer["error"]["err_code"] for answer in answers if "error" in answer] == [10054]
+
+
+def test_a_large_batch_does_not_make_a_slow_consumer(asker: Asker) -> None:
+    for _ in range(40):
+        asker.client.send(b"PUB s.a 400000\r\n%b\r\n" % (b"x" * 400_000))
+    consumer(asker)
+    reader = client(asker.harness)
+    reader.send(b"SUB r 1\r\n")
+    reader.reads = False
+    reader.send(b'PUB $JS.API.CONSUMER.MSG.NEXT.S.C r 14\r\n{"batch":1000}\r\n')
+    asker.harness.advance(100)
+    assert reader.outbox.size() < 6_000_000
+    assert [payload[:1] for _, payload in asker.next("S.C", batch=1)] == [b"x"], "others are served meanwhile"
+    reader.reads = True
+    reader.outbox.mark()
+    asker.harness.advance(1_000)
+    assert reader.read().count(b"MSG s.a 1 ") == 39
+
+
+def test_what_is_due_is_kept_only_as_long_as_it_is_owed(asker: Asker) -> None:
+    consumer(asker, max_ack_pending=50_000)
+    for _ in range(20):
+        asker.client.send(b"PUB s.a 1\r\nx\r\n" * 500)
+        got = asker.next("S.C", batch=500)
+        asker.client.send(b"".join(b"PUB %b 4\r\n+ACK\r\n" % reply for reply, _ in got))
+    found = next(iter(executor(asker.harness).consumers.values()))["C"]
+    assert not found.pending and len(found.due) < 3_000
