@@ -72,6 +72,7 @@ class Client:
         "protocol",
         "session",
         "subscribed",
+        "waiter",
         "watches",
     )
 
@@ -87,7 +88,8 @@ class Client:
         self.protocol = 2
         self.last = b"NULL"
         self.dirty = False  # a watched key was changed
-        self.watches: list[tuple[Database, bytes, bool]] = []
+        self.waiter: Any = None  # its blocked command
+        self.watches: dict[tuple[bytes, bytes], tuple[Database, bool]] = {}  # by label and key; whether it was there
         self.subscribed: set[tuple[bool, bytes]] = set()
 
 

@@ -6,6 +6,8 @@ Deviations: fields are given in the order in which they were first set (Redis: s
 
 from __future__ import annotations
 
+from typing import Any
+
 from protocols.resp.call import Call
 from protocols.resp.errors import OVERFLOW, SYNTAX, CommandError, wrong_arity
 from protocols.resp.keys import cursor_of, scan_options, walk
@@ -16,6 +18,8 @@ from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, bulks, integer, m
 from substrate.interest import glob_matches
 
 COUNT_MAX = 2**62
+SCAN_WHOLE_MAX = 512
+"""A hash, set or sorted set of at most so many elements is scanned in one call."""
 
 
 def hset(call: Call, words: list[bytes]) -> bytes:
@@ -148,7 +152,8 @@ def hrandfield(call: Call, words: list[bytes]) -> bytes:
     return bulks([word for field in chosen for word in (field, held[field])])
 
 
-RANDOM_MAX = 1_000_000
+RANDOM_MAX = 100_000
+"""Of repeated random elements in one reply."""
 
 
 def choose(call: Call, items: list[bytes], count: int) -> list[bytes]:
@@ -176,12 +181,17 @@ def choose(call: Call, items: list[bytes], count: int) -> list[bytes]:
     return chosen
 
 
+def walk_dict(held: dict[bytes, Any], cursor: int, count: int) -> tuple[int, list[bytes]]:
+    """As ``walk``. Small ones come at once; a walk over a large one takes at most 64 calls, as each looks at all of it."""
+    names = list(held)
+    return (0, names) if len(names) <= SCAN_WHOLE_MAX else walk(names, cursor, max(count, len(names) // 64))
+
+
 def hscan(call: Call, words: list[bytes]) -> bytes:
     cursor = cursor_of(words[2])
     pattern, count, _ = scan_options(words, 3)
     held = call.find_hash(words[1]) or {}
-    small = len(held) <= 512
-    following, found = (0, list(held)) if small else walk(list(held), cursor, count)
+    following, found = walk_dict(held, cursor, count)
     chosen = [field for field in found if pattern is None or glob_matches(pattern, field)]
     return array_of((bulk(b"%d" % following), bulks([word for field in chosen for word in (field, held[field])])))
 

@@ -86,7 +86,9 @@ def lrange(call: Call, words: list[bytes]) -> bytes:
     if items is None:
         return b"*0\r\n"
     start, end = bounds(first, last, len(items))
-    return bulks(islice(items, start, end) if start * 2 < len(items) else [items[at] for at in range(start, end)])
+    if start <= len(items) - end:  # a deque is walked from its nearer end
+        return bulks(islice(items, start, end))
+    return bulks(list(islice(reversed(items), len(items) - end, len(items) - start))[::-1])
 
 
 def lindex(call: Call, words: list[bytes]) -> bytes:

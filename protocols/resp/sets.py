@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from protocols.resp.call import Call
 from protocols.resp.errors import MUST_BE_POSITIVE, SYNTAX, CommandError
-from protocols.resp.hashes import COUNT_MAX, choose
+from protocols.resp.hashes import COUNT_MAX, SCAN_WHOLE_MAX, choose
 from protocols.resp.keys import cursor_of, scan_options, walk
 from protocols.resp.lists import key_count
 from protocols.resp.numbers import integer_of
@@ -195,7 +195,7 @@ def sscan(call: Call, words: list[bytes]) -> bytes:
     pattern, count, _ = scan_options(words, 3)
     held = call.find_set(words[1])
     items = held.items if held is not None else []
-    following, found = (0, items) if len(items) <= 512 else walk(items, cursor, count)
+    following, found = (0, items) if len(items) <= SCAN_WHOLE_MAX else walk(items, cursor, count)
     return array_of(
         (bulk(b"%d" % following), bulks([item for item in found if pattern is None or glob_matches(pattern, item)]))
     )

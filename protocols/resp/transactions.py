@@ -16,16 +16,16 @@ from protocols.resp.wire import OK
 def watch(call: Call, words: list[bytes]) -> bytes:
     client = call.client
     for key in words[1:]:
-        if any(db is call.db and kept == key for db, kept, _ in client.watches):
+        if (call.db.label, key) in client.watches:
             continue
-        client.watches.append((call.db, key, call.find(key) is not None))
+        client.watches[(call.db.label, key)] = (call.db, call.find(key) is not None)
         call.db.watched.setdefault(key, []).append(client)
     return OK
 
 
 def forget(client: Client) -> None:
     """The client watches nothing any more."""
-    for db, key, _ in client.watches:
+    for (_, key), (db, _) in client.watches.items():
         watchers = db.watched.get(key)
         if watchers is not None:
             watchers.remove(client)
@@ -44,7 +44,7 @@ def may_happen(call: Call, client: Client) -> bool:
     """Whether nothing that the client watches was changed, nor has expired since."""
     if client.dirty:
         return False
-    for db, key, there in client.watches:
+    for (_, key), (db, there) in client.watches.items():
         entry = db.entries.get(key)
         if there and entry is not None and entry.expire_ms and entry.expire_ms <= call.now_ms:
             return False

@@ -70,6 +70,7 @@ class Waiting:
         self._order += 1
         waiter = Waiter(token, client, call.account, call.db, call.protocol, block, self._order)
         self._waiters[token] = waiter
+        client.waiter = waiter
         for key in dict.fromkeys(block.keys):
             call.db.blocked.setdefault(key, []).append(waiter)
         world = self.keyspace.world
@@ -84,6 +85,7 @@ class Waiting:
 
     def _leave(self, waiter: Waiter) -> None:
         del self._waiters[waiter.token]
+        waiter.client.waiter = None
         for key in dict.fromkeys(waiter.block.keys):
             held = waiter.db.blocked.get(key)
             if held is not None and waiter in held:
@@ -94,8 +96,8 @@ class Waiting:
             handle.close()
 
     def gone(self, client: Client) -> None:
-        for waiter in [waiter for waiter in self._waiters.values() if waiter.client is client]:
-            self._leave(waiter)
+        if client.waiter is not None:
+            self._leave(client.waiter)
 
     def ready(self, db: Database, key: bytes) -> None:
         if key in db.blocked:

@@ -16,8 +16,8 @@ from sortedcontainers import SortedList
 
 from protocols.resp.call import Block, Call
 from protocols.resp.errors import MUST_BE_POSITIVE, SYNTAX, CommandError
-from protocols.resp.hashes import COUNT_MAX, choose
-from protocols.resp.keys import cursor_of, scan_options, walk
+from protocols.resp.hashes import COUNT_MAX, choose, walk_dict
+from protocols.resp.keys import cursor_of, scan_options
 from protocols.resp.lists import key_count, timeout_of
 from protocols.resp.numbers import float_of, float_text, integer_of
 from protocols.resp.state import ZSET
@@ -513,7 +513,7 @@ def zscan(call: Call, words: list[bytes]) -> bytes:
     pattern, count, _ = scan_options(words, 3)
     ranking = call.find_zset(words[1])
     scores = ranking.scores if ranking is not None else {}
-    following, found = (0, list(scores)) if len(scores) <= 512 else walk(list(scores), cursor, count)
+    following, found = walk_dict(scores, cursor, count)
     chosen: Iterator[bytes] = (member for member in found if pattern is None or glob_matches(pattern, member))
     return array_of((bulk(b"%d" % following), bulks([word for m in chosen for word in (m, float_text(scores[m]))])))
 

@@ -37,7 +37,10 @@ def test_every_command_answers_whatever_its_words_are(seed: int, delayed: bool) 
                 peer.client.close()
                 peer = Peer(harness)
                 peer.ask(f"HELLO {chance.choice('23')}", *chance.sample(SETUP, 5))
-            words = [*name.split(b"|"), *[chance.choice(WORDS) for _ in range(chance.choice([0, 1, 1, 2, 2, 3, 4, 5, 6, 9]))]]
+            words = [
+                *name.split(b"|"),
+                *[chance.choice(WORDS) for _ in range(chance.choice([0, 1, 1, 2, 2, 3, 4, 5, 6, 9]))],
+            ]
             before = peer.client.session.silent
             got = peer.raw(request(*words))
             session = peer.client.session
