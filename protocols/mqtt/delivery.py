@@ -112,7 +112,7 @@ class Forwarder:
         plan: Plan = self._plans.get(topic)
         if plan is None or plan.generation != generation:
             plan = self.live.plan(topic)
-            if plan is not None:
+            if plan is not None and len(topic) <= 512:  # longer ones are planned each time: bounded in bytes, too
                 if len(self._plans) >= self.plans_max:
                     self._plans.clear()
                 self._plans[topic] = plan

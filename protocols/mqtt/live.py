@@ -19,6 +19,8 @@ from substrate.api import RESERVED, Account, Ack, Group, Route
 from substrate.interest import Tokens, Trie
 
 WANTS_MAX = 4096
+CACHED_BYTES_MAX = 512
+"""Longer topics are looked up each time: a cache holds so many entries, not so many megabytes."""
 OWED = (mapping.QOS_HEADERS[1][0], mapping.QOS_HEADERS[2][0])
 
 
@@ -47,8 +49,8 @@ def refused(topic: bytes) -> bool:
 
 class Live:
     __slots__ = (
-        "_account", "_again", "_aliases", "_given", "_no_local_filters", "_port", "_session", "_subscriptions",
-        "_trie", "_wants", "alias_max", "forwarder", "level", "no_local", "now_ns", "sink",
+        "_account", "_again", "_aliases", "_given", "_levels", "_no_local_filters", "_port", "_session", "_subscriptions",
+        "_trie", "_wants", "alias_max", "forwarder", "level", "levels", "no_local", "now_ns", "sink",
     )  # fmt: skip
 
     def __init__(
@@ -67,6 +69,8 @@ class Live:
         self._aliases: dict[bytes, int] = {}
         self._no_local_filters = 0
         self._subscriptions: dict[bytes, tuple[LiveSubscription, Handle]] = {}
+        self._levels: dict[bytes, int] = {}
+        self.levels = 0  # of all filters: what they cost in every tree of patterns
         self._trie: Trie[LiveSubscription] = Trie()
         self._wants: dict[bytes, Want] = {}
         self._given: Group | None = None
@@ -76,9 +80,11 @@ class Live:
 
     def subscribe(self, text: bytes, options: int, identifier: int) -> None:
         """From now on live messages for this filter come (shared ones are the executor's)."""
+        self.unsubscribe(text)
+        self._levels[text] = levels = text.count(b"/") + 1
+        self.levels += levels
         if mapping.share_of(text) is not None:
             return
-        self.unsubscribe(text)
         made = LiveSubscription(mapping.pattern_of(text), options & 3, bool(options & 4), bool(options & 8), identifier)
         handle = self._port.subscribe(self._account, made.pattern, self.sink)
         self._subscriptions[text] = made, handle
@@ -86,6 +92,7 @@ class Live:
         self._changed(int(made.no_local))
 
     def unsubscribe(self, text: bytes) -> None:
+        self.levels -= self._levels.pop(text, 0)
         found = self._subscriptions.pop(text, None)
         if found is not None:
             found[1].close()
@@ -177,9 +184,10 @@ class Live:
         matching = [one for _, one in self._trie.match(address)]
         own = [one for one in matching if not one.no_local]
         made = Want(mapping.topic_of(address) or b"", captured, len(matching), _together(matching), _together(own))
-        if len(self._wants) >= WANTS_MAX:
-            self._wants.clear()
-        self._wants[address] = made
+        if len(address) <= CACHED_BYTES_MAX:
+            if len(self._wants) >= WANTS_MAX:
+                self._wants.clear()
+            self._wants[address] = made
         return made
 
     def deliver(self, group: Group) -> None:

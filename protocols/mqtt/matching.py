@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 QUEUE_MESSAGES_MAX = 100_000
 QUEUE_BYTES_MAX = 64 * 1024 * 1024
 CACHE_MAX = 4096
+CACHED_BYTES_MAX = 512
 
 
 class Match:
@@ -77,10 +78,11 @@ class Matching:
         matches = [Match(state.sessions[number], by_session[number]) for number in sorted(by_session)]
         shared = state.shared.get(account)
         shares = [share for _, share in shared.match(address)] if shared is not None else []
-        if len(self._cache) >= CACHE_MAX:
-            self._cache.clear()
         made = Matches(state.version, [match for match in matches if match.qos], shares)
-        self._cache[key] = made
+        if len(address) <= CACHED_BYTES_MAX:
+            if len(self._cache) >= CACHE_MAX:
+                self._cache.clear()
+            self._cache[key] = made
         return made
 
     def wants(self, account: Account, address: bytes) -> bool:

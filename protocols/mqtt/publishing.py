@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from protocols.mqtt.sessions import Sessions
 
 ROUTES_MAX = 4096
+CACHED_BYTES_MAX = 512
 RUN_MAX = 1000
 OWED_BYTES_MAX = 1 << 30
 """Of all sessions together (a message counts once for each); beyond it publishers are refused what somebody would be owed."""
@@ -146,9 +147,11 @@ class Publishing:
         found = self._routes.get(key)
         world = self._owner.world
         if found is None or found.generation != world.generation:
-            if len(self._routes) >= ROUTES_MAX:
-                self._routes.clear()
-            found = self._routes[key] = world.resolve(account, address)
+            found = world.resolve(account, address)
+            if len(address) <= CACHED_BYTES_MAX:
+                if len(self._routes) >= ROUTES_MAX:
+                    self._routes.clear()
+                self._routes[key] = found
         return found
 
     def _captured(self, publisher: Session, address: Address, answer: Appended, count: int) -> None:

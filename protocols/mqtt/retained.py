@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from protocols.mqtt.state import Message
 
 
-NODE_BYTES = 400
-"""What a message costs besides its own bytes, roughly."""
+NODE_BYTES = 300
+"""What each level of a topic costs besides the message's own bytes, roughly, if it shares none with others."""
 
 
 class _Node:
@@ -45,8 +45,9 @@ class Retained:
             path.append((node, part))
             node = below
         self.count += (message is not None) - (node.message is not None)
-        self.bytes += (message.size + NODE_BYTES if message else 0) - (
-            node.message.size + NODE_BYTES if node.message else 0
+        overhead = NODE_BYTES * len(parts)
+        self.bytes += (message.size + overhead if message else 0) - (
+            node.message.size + overhead if node.message else 0
         )
         node.message = message
         while path and node.message is None and not node.children:

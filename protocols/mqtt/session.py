@@ -19,7 +19,7 @@ from typing import NamedTuple
 from protocols.api import Called, Port
 from protocols.mqtt import errors, mapping, requests
 from protocols.mqtt import packets as p
-from protocols.mqtt.live import Live, refused
+from protocols.mqtt.live import CACHED_BYTES_MAX, Live, refused
 from protocols.mqtt.packets import Acknowledge, Auth, Connack, Connect, Disconnect, Publish, Subscribe, Unsubscribe
 from protocols.mqtt.state import NEVER_S, Delivery, WillMessage
 from protocols.mqtt.wire import (
@@ -40,6 +40,8 @@ DRAIN_BYTES = 1024 * 1024
 PINGRESP = b"\xd0\x00"
 STEPS_MAX = 10_000
 ADDRESSES_MAX = 1024
+FILTER_LEVELS_MAX = 50_000
+"""Of all of a session's filters: a tree of patterns has a node for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Settings:
     pending_bytes_max: int = 16 * 1024 * 1024
     """QoS 0 messages to a client that lets more pile up are dropped and counted; at four times this it is disconnected."""
     connect_bytes_max: int = 100_000
-    """The same for the first packet."""
+    """The same for every packet but PUBLISH, CONNECT before all."""
     connect_timeout_s: int = 10
     receive_maximum: int = 100
     """QoS 1 and 2 packets that a 5.0 client may have unacknowledged."""
@@ -223,10 +225,11 @@ class MqttSession:
                 if after != position:
                     position = after
                     continue
-            found = decode(data, position, end, self._level, limit)
+            most = limit if data[position] >> 4 == p.PUBLISH else min(limit, self._settings.connect_bytes_max)
+            found = decode(data, position, end, self._level, most)
             if found is None:
                 if end - position >= 2:
-                    size = frame_bytes(data, position, end, self._level, limit)
+                    size = frame_bytes(data, position, end, self._level, most)
                     if end - position >= size // 4:  # nobody gets a buffer for what he only announces
                         self.wants_bytes = size
                 break
@@ -459,9 +462,11 @@ class MqttSession:
         """The topic's address, remembered; empty if clients may not publish there."""
         if topic.count(b"/") >= mapping.LEVELS_MAX:
             raise Malformed(errors.TOPIC_INVALID, f"a topic of more than {mapping.LEVELS_MAX} levels")
-        if len(self._addresses) >= ADDRESSES_MAX:
-            self._addresses.clear()
-        address = self._addresses[topic] = Address(b"") if refused(topic) else mapping.address_of(topic)
+        address = Address(b"") if refused(topic) else mapping.address_of(topic)
+        if len(topic) <= CACHED_BYTES_MAX:
+            if len(self._addresses) >= ADDRESSES_MAX:
+                self._addresses.clear()
+            self._addresses[topic] = address
         return address
 
     def _by_alias(self, packet: Publish) -> bytes:
@@ -561,7 +566,8 @@ class MqttSession:
             return errors.FILTER_INVALID
         if text.split(b"/", 1)[0] == RESERVED:
             return errors.NOT_AUTHORIZED
-        return 0
+        assert self._live is not None
+        return errors.QUOTA_EXCEEDED if self._live.levels + text.count(b"/") >= FILTER_LEVELS_MAX else 0
 
     def _suback(self, packet_id: int, codes: list[int]) -> bytes:
         if self._level < 5:

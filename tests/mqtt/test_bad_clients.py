@@ -193,6 +193,19 @@ def test_many_filters_and_deep_topics_cost_no_stack() -> None:
     assert answers == [p.Suback(7, (1,) * 5000)]
 
 
+def test_filters_and_topics_of_many_levels_cost_no_more_than_their_bounds() -> None:
+    gateway = harness()
+    peer = connected(gateway, "c", 5)
+    deep = b"/".join([b"%d"] * 100)
+    answers: list[int] = []
+    for start in range(0, 600, 100):
+        filters = tuple((deep.replace(b"%d", b"%d" % number), 1) for number in range(start, start + 100))
+        answers += peer.send(p.Subscribe(7, filters))[0].codes  # type: ignore[attr-defined]
+    assert answers.count(1) == 500 and answers.count(0x97) == 100
+    large = p.Subscribe(8, tuple((b"x" * 1000, 0) for _ in range(200)))
+    assert peer.send(large) == [p.Disconnect(0x95)]
+
+
 # the real process
 
 
