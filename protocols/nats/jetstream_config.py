@@ -26,6 +26,8 @@ RECORD_BYTES_MAX = 8 * 1024 * 1024
 SEGMENT_BYTES_MIN = 1024 * 1024
 DESCRIPTION_MAX = 4096
 METADATA_MAX = 128 * 1024
+SUBJECTS_MAX = 200
+"""Of a stream, and filters of a consumer: each is compared with each."""
 
 STREAM_FIELDS: Fields = {
     "name": (str,), "description": (str,), "subjects": (list,), "retention": (str,), "max_consumers": (int,),
@@ -91,7 +93,7 @@ def stream_config(given: Config) -> Config | ApiError:
     if not valid_stream_name(name) or "%" in name:
         return errors.STREAM_CONFIG.of(err="stream name is required and can not contain '.', '*', '>', '%' or blanks")
     subjects = given.get("subjects") or [name]
-    refused = _refuse_subjects(subjects, bool(given.get("no_ack")))
+    refused = _refuse_subjects(subjects)
     if refused is None:
         refused = _unsupported(given, STREAM_ONLY)
     if refused is None:
@@ -174,7 +176,9 @@ def _refuse_metadata(metadata: dict[str, Any]) -> str | None:
     return None
 
 
-def _refuse_subjects(subjects: list[Any], no_ack: bool) -> str | None:
+def _refuse_subjects(subjects: list[Any]) -> str | None:
+    if len(subjects) > SUBJECTS_MAX:
+        return f"more than {SUBJECTS_MAX} subjects are not supported"
     if any(not isinstance(subject, str) or not valid_subject(subject.encode(), True) for subject in subjects):
         return "invalid subject"
     for index, subject in enumerate(subjects):
@@ -406,6 +410,8 @@ def _refuse_filters(given: Config) -> ApiError | None:
         return errors.FILTERS_DUPLICATE
     if any(not subject for subject in many):
         return errors.FILTER_EMPTY
+    if len(many) > SUBJECTS_MAX:
+        return errors.CONSUMER_CREATE.of(err=f"more than {SUBJECTS_MAX} filters are not supported")
     filters = [one] if one else many
     for index, subject in enumerate(filters):
         if not isinstance(subject, str) or not valid_subject(subject.encode(), True):

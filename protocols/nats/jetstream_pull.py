@@ -40,7 +40,8 @@ UNSENT_BYTES_MAX = 4 * 1024 * 1024
 """A client that has more than this to read yet gets no more deliveries: a large batch must not make a slow consumer."""
 PRESSED_NS = 2_000_000
 BATCH_A_TURN = 1000
-"""Messages delivered before others have their say."""
+ROUNDS_A_TURN = 64
+"""Messages delivered, and requests looked at, before others have their say."""
 PULL_FIELDS: dict[str, tuple[type, ...]] = {
     "batch": (int,), "expires": (int,), "no_wait": (bool,), "max_bytes": (int,), "idle_heartbeat": (int,),
     "group": (str,), "min_pending": (int,), "min_ack_pending": (int,), "id": (str,), "priority": (int,),
@@ -219,13 +220,14 @@ def serve(owner: JetStream, consumer: Consumer) -> None:
     if consumer.serving or consumer.reading or consumer.deleted or owner.halted:
         return  # it goes on by itself, or when the storage works again
     consumer.serving = True
+    enough = consumer.delivered_consumer + BATCH_A_TURN
     rounds = 0
     try:
         while consumer.waiting and not consumer.deleted and _count(owner, consumer):
             if not _serve_first(owner, consumer):
                 break
             rounds += 1
-            if rounds > 64:
+            if rounds > ROUNDS_A_TURN or consumer.delivered_consumer >= enough:
                 owner.defer(lambda: serve(owner, consumer))
                 break
     finally:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
 
 READ_BYTES = 256 * 1024
-PIECES_A_TURN = 16
+PIECES_A_TURN = 2
+"""Of one walk: a turn must not hold the others for long."""
 SUBJECTS_MAX = 100_000
 STORED_OVERHEAD = 30
 """What nats-server's file store counts for a message beside its subject, headers and payload."""
@@ -66,9 +67,9 @@ class Scan:
     def _got(self, answer: object) -> None:
         self._waits = False
         if isinstance(answer, Batches):
-            ended = answer.next <= self._at
+            stuck = answer.next <= self._at
             self._at = answer.next
-            self._over = not self._each(answer.records, answer.next) or ended
+            self._over = not self._each(answer.records, answer.next) or stuck or self._at >= answer.tail.durable
         else:
             self._over = True
         if not self._running:

@@ -59,7 +59,7 @@ from substrate.api import (
     Tail,
     Topic,
 )
-from substrate.interest import Tokens
+from substrate.interest import ONE, SOME, Tokens
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -230,11 +230,20 @@ def _read_config(request: ApiRequest, name: str, reply: Reply) -> Config | None:
 
 
 def _overlaps(owner: JetStream, request: ApiRequest, name: str, config: Config) -> bool:
-    mine = patterns_of(config)
+    mine: dict[bytes, list[bytes]] = {}
+    for pattern in patterns_of(config):
+        mine.setdefault(pattern.split(b"/", 1)[0], []).append(pattern)
+    wild = [pattern for first in (ONE, SOME) for pattern in mine.get(first, ())]
     for other, topic in owner.topics_of(request.account):
-        theirs = topic.subjects or (bytes(topic.name) + b"/%#",)
-        if other != name and any(collide_canonical(one, two) for one in mine for two in theirs):
-            return True
+        if other == name:
+            continue
+        for theirs in topic.subjects or (bytes(topic.name) + b"/%#",):
+            first = theirs.split(b"/", 1)[0]
+            near = (
+                [one for each in mine.values() for one in each] if first in (ONE, SOME) else mine.get(first, []) + wild
+            )
+            if any(collide_canonical(one, theirs) for one in near):
+                return True
     return False
 
 
