@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from protocols.mqtt.sessions import Sessions
 
 READ_BYTES = 1024 * 1024
+READS_MAX = 4
+"""Reads of one stream before others have their turn."""
+PROGRESS_RECORDS = 10_000
+"""Records that may be read again after a crash because none of them was owed to anybody."""
 ORIGINS_MAX = 10_000
 
 
@@ -96,9 +100,8 @@ class Captured:
     def __init__(self, owner: Sessions) -> None:
         self._owner = owner
         self._follows: dict[int, Follow] = {}
-        self._reads: dict[int, Follow] = {}
-        self._tails: dict[int, list[int]] = {}
         self._origins: dict[tuple[int, int], int] = {}
+        self._behind: list[Follow] = []
 
     def start(self) -> None:
         """After the replay: go on where the state says, and begin streams that came since the last filter."""
@@ -169,12 +172,23 @@ class Captured:
             follow.version = version
         follow.reading = True
         again = True
-        while again:
+        reads = 0
+        while again and reads < READS_MAX:
             answered: list[object] = []
             self._owner.ask(lambda token: self._read(follow, token), answered.append)
             again = bool(answered) and self._took(follow, answered[0])
+            reads += 1
         follow.reading = False
+        if again:  # far behind: others first
+            self._behind.append(follow)
+            self._owner.world.wake(self._owner.world.now_ns)
         self._owner.sending.all()
+
+    def go_on(self) -> None:
+        """Read on in streams that are far behind."""
+        behind, self._behind = self._behind, []
+        for follow in behind:
+            self.read_on(follow)
 
     def _read(self, follow: Follow, token: int) -> None:
         wanted = Matched(lambda address: self._owner.matching.wants(follow.account, address))
@@ -221,7 +235,7 @@ class Captured:
                 if not self._owner.matching.online:
                     message.payload = None  # to be read again when somebody comes for it
         follow.position = position
-        if recorded:
+        if recorded or position - follow.recorded >= PROGRESS_RECORDS:
             follow.recorded = position
             self._owner.record((REFERRED, int(follow.stream), position, tuple(recorded)))
         self._owner.state.change((REFERRED, int(follow.stream), position, ()))

@@ -189,6 +189,7 @@ class Sessions:
                     self._time(session)
         if self._timers:
             self.world.wake(self._timers[0][0] * 1_000_000)
+        self.captured.go_on()
         self.sending.all()
         self._exit(outer)
 

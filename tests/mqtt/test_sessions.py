@@ -293,6 +293,26 @@ def test_a_stream_that_nobody_wants_any_more_is_not_read(world: World) -> None:
     assert not world.executor().state.followed
 
 
+def test_a_stream_that_is_far_behind_is_read_in_pieces(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("protocols.mqtt.captured.READ_BYTES", 2000)
+    monkeypatch.setattr("protocols.mqtt.captured.PROGRESS_RECORDS", 50)
+    world.topic("orders")
+    sub = connected(world.gateway, "s", clean=False)
+    sub.subscribe("orders/wanted", options=1)
+    for number in range(100):
+        world.append("orders/other", *[b"x" * 500] * 5)
+        if number % 10 == 0:
+            world.append("orders/wanted", b"%d" % number)
+    assert [payload for _, payload, _ in sub.take()] == [b"%d" % number for number in range(0, 100, 10)]
+    stream, (_, position) = next(iter(world.executor().state.followed.items()))
+    world.crash()
+    assert world.executor().state.followed[stream][1] >= position - 50
+    world.append("orders/wanted", b"after")
+    world.gateway.advance(100)
+    sub = connected(world.gateway, "s", clean=False)
+    assert [payload for _, payload, _ in sub.take()] == [b"after"]
+
+
 # the fold
 
 
