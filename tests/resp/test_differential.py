@@ -107,14 +107,17 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.peer
 @pytest.mark.parametrize("block", range(10))
-def test_random_commands_get_the_replies_of_a_real_redis(redis_port: int, block: int) -> None:
+@pytest.mark.parametrize("protocol", ["2", "3"])
+def test_random_commands_get_the_replies_of_a_real_redis(redis_port: int, block: int, protocol: str) -> None:
     for seed in range(block * 40, block * 40 + 40):
         commands = [words for words in make_commands(seed, 60) if words[0] != b"RANDOMKEY"]
         redis = RedisPeer(redis_port)
-        redis.ask([[b"RESET"], [b"FLUSHALL"]])
+        redis.ask([[b"RESET"], [b"FLUSHALL"], [b"HELLO", protocol.encode()]])
         expected = redis.ask(commands)
         redis.close()
-        got = Peer(make_harness(seed)).ask(*[tuple(words) for words in commands])
+        peer = Peer(make_harness(seed, delayed=seed % 4 == 0))
+        peer.ask(f"HELLO {protocol}")
+        got = peer.ask(*[tuple(words) for words in commands])
         transaction: list[list[bytes]] = []
         for at, (words, want, have) in enumerate(zip(commands, expected, got, strict=True)):
             if words[0] == b"EXEC" and isinstance(want, list) and isinstance(have, list):
