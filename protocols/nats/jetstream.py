@@ -27,7 +27,6 @@ from protocols.nats.delivery import NatsSink
 from protocols.nats.jetstream_consumer import Consumer
 from protocols.nats.jetstream_read import Totals
 from protocols.nats.jetstream_wire import (
-    OPTION,
     AckRequest,
     ApiRequest,
     Reply,
@@ -58,6 +57,7 @@ NAME = "jetstream"
 API = b"$JS.API."
 LIMITS_NS = 1_000_000_000
 """How often limits by age and count are applied to the record (the substrate's own retention goes by segments)."""
+LIMITED_A_TURN = 100
 SUBJECTS_KEPT = 4096
 
 
@@ -95,6 +95,7 @@ class JetStream:
         self._timers: list[tuple[int, int, Consumer]] = []
         self._timer_count = 0
         self._limits_ns = 0
+        self._limited: list[Topic] = []
         self._subjects: dict[bytes, bytes] = {}
 
     # the fold
@@ -220,15 +221,25 @@ class JetStream:
         if now_ns >= self._limits_ns:
             self._limits_ns = now_ns + LIMITS_NS
             there: set[StreamId] = set()
+            self._limited = []
             for account in self.accounts:
                 for topic in self.world.topics(account):
                     there.update(topic.streams)
-                    if OPTION in topic.options:
-                        jetstream_streams.apply_limits(self, topic)
+                    if jetstream_streams.limited(topic):
+                        self._limited.append(topic)
             self._forget_all_but(there)
+            self._apply_limits()
             self.world.wake(self._limits_ns)
         if self._timers:
             self.world.wake(self._timers[0][0])
+
+    def _apply_limits(self) -> None:
+        """To some streams in this turn, to others in the next."""
+        some, self._limited = self._limited[:LIMITED_A_TURN], self._limited[LIMITED_A_TURN:]
+        for topic in some:
+            jetstream_streams.apply_limits(self, topic)
+        if self._limited:
+            self.defer(self._apply_limits)
 
     def _forget_all_but(self, there: set[StreamId]) -> None:
         """Streams that another protocol deleted take their consumers with them."""

@@ -21,7 +21,7 @@ from protocols.nats.jetstream_config import (
     with_versions,
 )
 from protocols.nats.jetstream_consumer import Consumer
-from protocols.nats.jetstream_read import Scan
+from protocols.nats.jetstream_read import Scan, one_by_one
 from protocols.nats.jetstream_streams import config_of, page, required_level
 from protocols.nats.jetstream_wire import ApiRequest, JsonError, Reply, check_fields, format_time, parse_time, read
 from substrate.api import Answer, Found, Topic
@@ -302,20 +302,18 @@ def list_of(owner: JetStream, request: ApiRequest, names: list[str], reply: Repl
     fields, shown = found
     described: list[dict[str, Any]] = []
 
-    def step() -> None:
-        while len(described) < len(shown):
-            consumer = owner.consumers_of(topic).get(shown[len(described)])
-            if consumer is None:
-                described.append({})
-                continue
-            before = len(described)
-            describe(owner, consumer, False, described.append)
-            if len(described) == before:
-                owner.defer(step)  # still counting
-                return
-        reply.answer({**fields, "consumers": [one for one in described if one]})
+    def add(name: str, go_on: Callable[[], None]) -> None:
+        def told(fields: dict[str, Any]) -> None:
+            described.append(fields)
+            go_on()
 
-    step()
+        consumer = owner.consumers_of(topic).get(name)
+        if consumer is None:
+            go_on()
+        else:
+            describe(owner, consumer, False, told)
+
+    one_by_one(shown, add, lambda: reply.answer({**fields, "consumers": described}))
 
 
 def unsupported(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:

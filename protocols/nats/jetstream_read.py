@@ -6,8 +6,8 @@ then only what is new. Both go on when the world answers, at once or later.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 from protocols.nats.mapping import header_block, subject_of_address
 from substrate.api import Batches, Pattern, Record, StreamId, Tail
@@ -16,6 +16,7 @@ from substrate.interest import Tokens
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
 
+Item = TypeVar("Item")
 READ_BYTES = 256 * 1024
 PIECES_A_TURN = 2
 """Of one walk: a turn must not hold the others for long."""
@@ -74,6 +75,38 @@ class Scan:
             self._over = True
         if not self._running:
             self.run()
+
+
+def one_by_one(
+    items: Sequence[Item], act: Callable[[Item, Callable[[], None]], None], done: Callable[[], None]
+) -> None:
+    """Call ``act(item, go_on)`` for each item once the one before went on, at once or later; then ``done()``.
+
+    A loop where answers come at once: as many items as there are cost no stack.
+    """
+    at = 0
+    looping = went_on = False
+
+    def go_on() -> None:
+        nonlocal went_on
+        went_on = True
+        if not looping:
+            run()
+
+    def run() -> None:
+        nonlocal at, looping, went_on
+        looping = True
+        while at < len(items):
+            at += 1
+            went_on = False
+            act(items[at - 1], go_on)
+            if not went_on:
+                looping = False
+                return
+        looping = False
+        done()
+
+    run()
 
 
 class Totals:

@@ -25,7 +25,7 @@ from protocols.nats.jetstream_config import (
     stream_config,
     with_versions,
 )
-from protocols.nats.jetstream_read import Scan
+from protocols.nats.jetstream_read import Scan, one_by_one
 from protocols.nats.jetstream_wire import (
     OPTION,
     ZERO_TIME,
@@ -123,17 +123,23 @@ def account_info(owner: JetStream, request: ApiRequest, names: list[str], reply:
         "memory_max_stream_bytes": -1, "storage_max_stream_bytes": -1, "max_bytes_required": False,
     }  # fmt: skip
 
-    def step(storage: int, left: list[Topic]) -> None:
-        if not left:
-            reply.answer({
-                "memory": 0, "storage": storage, "reserved_memory": 0, "reserved_storage": 0, "streams": len(topics),
-                "consumers": consumers, "limits": limits,
-                "api": {"level": API_LEVEL, "total": owner.api_total - 1, "errors": owner.api_errors},
-            })  # fmt: skip
-            return
-        totals(owner, left[0], lambda tail, bytes_: step(storage + bytes_, left[1:]))
+    storage = [0]
 
-    step(0, topics[:LIST_PAGE])
+    def add(topic: Topic, go_on: Callable[[], None]) -> None:
+        def counted(tail: Tail | None, size: int) -> None:
+            storage[0] += size
+            go_on()
+
+        totals(owner, topic, counted)
+
+    def done() -> None:
+        reply.answer({
+            "memory": 0, "storage": storage[0], "reserved_memory": 0, "reserved_storage": 0, "streams": len(topics),
+            "consumers": consumers, "limits": limits,
+            "api": {"level": API_LEVEL, "total": owner.api_total - 1, "errors": owner.api_errors},
+        })  # fmt: skip
+
+    one_by_one(topics, add, done)
 
 
 def totals(owner: JetStream, topic: Topic, then: Callable[[Tail | None, int], None]) -> None:
@@ -346,15 +352,14 @@ def list_of(owner: JetStream, request: ApiRequest, names: list[str], reply: Repl
     fields, shown = found
     described: list[dict[str, Any]] = []
 
-    def step(one: dict[str, Any] | None = None) -> None:
-        if one is not None:
-            described.append(one)
-        if len(described) < len(shown):
-            describe(owner, shown[len(described)][1], False, step)
-        else:
-            reply.answer({**fields, "streams": described})
+    def add(item: tuple[str, Topic], go_on: Callable[[], None]) -> None:
+        def told(fields: dict[str, Any]) -> None:
+            described.append(fields)
+            go_on()
 
-    step()
+        describe(owner, item[1], False, told)
+
+    one_by_one(shown, add, lambda: reply.answer({**fields, "streams": described}))
 
 
 def _matching(owner: JetStream, request: ApiRequest) -> list[tuple[str, Topic]]:
@@ -436,12 +441,18 @@ def purge(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply,
         owner.tail(topic.streams[0], known)
 
 
+def limited(topic: Topic) -> bool:
+    """Whether a stream of JetStream's has limits that are exact to the message. Asked of every topic each second."""
+    kept = topic.options.get(OPTION)
+    return kept is not None and not ('"max_msgs":-1,' in kept and '"max_age":0,' in kept)
+
+
 def apply_limits(owner: JetStream, topic: Topic) -> None:
     """Trim what the stream's limits by age and number do not keep any more."""
+    if not limited(topic):
+        return
     config = config_of(topic)
     stream = topic.streams[0]
-    if config["max_age"] <= 0 and config["max_msgs"] <= 0:
-        return
 
     def found(answer: Answer, tail: Tail) -> None:
         before = tail.durable - config["max_msgs"] if config["max_msgs"] > 0 else 0

@@ -578,3 +578,16 @@ def test_what_is_due_is_kept_only_as_long_as_it_is_owed(asker: Asker) -> None:
         asker.client.send(b"".join(b"PUB %b 4\r\n+ACK\r\n" % reply for reply, _ in got))
     found = next(iter(executor(asker.harness).consumers.values()))["C"]
     assert not found.pending and len(found.due) < 3_000
+
+
+def test_as_many_streams_and_consumers_as_a_page_holds_are_listed(asker: Asker) -> None:
+    for index in range(300):
+        asker.api(f"STREAM.CREATE.T{index}", {"name": f"T{index}", "subjects": [f"t.{index}"]})
+        consumer(asker, f"C{index}")
+    listed = asker.api("STREAM.LIST")
+    assert (listed["total"], len(listed["streams"])) == (301, 256)
+    assert len(asker.api("STREAM.LIST", {"offset": 256})["streams"]) == 45
+    listed = asker.api("CONSUMER.LIST.S")
+    assert (listed["total"], len(listed["consumers"])) == (300, 256)
+    assert asker.api("INFO")["streams"] == 301
+    assert len(asker.api("STREAM.NAMES")["streams"]) == 301
