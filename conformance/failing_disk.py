@@ -140,8 +140,8 @@ def _recover(trace: Trace) -> None:
             life.deleting.discard(stream)
 
 
-def explore(seed: int, steps: int = 40, every: int = 1) -> Result:
-    """Each ``every``-th operation of one trace fails, once with EIO and once with ENOSPC.
+def explore(seed: int, steps: int = 40, every: int = 1, both: bool = True) -> Result:
+    """Each ``every``-th operation of one trace fails, once with EIO and once with ENOSPC; without ``both`` with either.
 
     Raises:
         Violation: its text replays it.
@@ -150,7 +150,7 @@ def explore(seed: int, steps: int = 40, every: int = 1) -> Result:
     operations = operations_of(seed, steps)
     result.operations = len(operations)
     for operation in operations[:: max(every, 1)]:
-        for code in _CODES:
+        for code in list(_CODES) if both else [list(_CODES)[operation.number % 2]]:
             lasting = 1 if (operation.number + code) % 3 else 1 + operation.number % 30
             try:
                 fail_once(seed, steps, operation.number, code, lasting)

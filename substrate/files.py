@@ -328,7 +328,12 @@ class RealFiles:
         os.unlink(self.path(path))
 
     def make_folder(self, path: str) -> None:
-        os.makedirs(self.path(path), 0o750, exist_ok=True)
+        try:
+            os.mkdir(self.path(path), 0o750)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            os.makedirs(self.path(path), 0o750, exist_ok=True)
 
     def remove_folder(self, path: str) -> None:
         os.rmdir(self.path(path))

@@ -86,7 +86,7 @@ class DiskEngine:
         self._covered = 0
         self._space = 0
         """Free on the file system, less what was written since it was asked."""
-        self._inline_max = 0
+        self._frame_bytes_max = 0
 
     # -- opening
 
@@ -190,7 +190,7 @@ class DiskEngine:
             journal.advance()
         self._covered = self._floor = back.number
         self._group = GroupCommit(self.files, self.store, journal, self)
-        self._inline_max = min(self.options.inline_bytes_max, journal.slot_bytes // 4)
+        self._frame_bytes_max = min(self.options.frame_bytes_max, journal.slot_bytes * 3 // 4)
         for stream in self._streams.values():
             stream.file = None
         self.store.serve()
@@ -408,9 +408,10 @@ class DiskEngine:
     def _append(self, frame: Frame, places: list[list[Place]], inline: int) -> None:
         journal, group = self._parts()
         reference_from = self.turns.reference_bytes
-        if inline > self._inline_max:
-            reference_from = inline = 0
         room = FRAME_HEADER_BYTES + sum(map(len, places)) * ENTRY_BYTES + inline
+        if room > self._frame_bytes_max:  # then everything goes by reference
+            reference_from = 0
+            room -= inline
         if not journal.fits(room):
             self._make_room(room)
         entries: list[bytes] = []

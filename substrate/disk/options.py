@@ -12,8 +12,8 @@ class Options:
     journal_slot_bytes: int = 16 * 1024 * 1024
     reference_bytes: int = 64 * 1024
     """A batch of at least this is written to its segment only; the journal refers to it."""
-    inline_bytes_max: int = 4 * 1024 * 1024
-    """Of one turn: what is more goes by reference too (never above a quarter of a slot)."""
+    frame_bytes_max: int = 12 * 1024 * 1024
+    """A turn whose frame would be larger goes by reference as a whole (never above three quarters of a slot)."""
     checkpoint_bytes: int = 512 * 1024 * 1024
     """Referred to since the last checkpoint: bounds what a recovery has to check."""
     checkpoint_manifests: int = 512
