@@ -130,15 +130,19 @@ def _glob_one(pattern: bytes, p: int, byte: int) -> int:
     return p + 1 if want == byte else 0
 
 
+Slot = dict[tuple[int, int], tuple["Tokens", Entry]]
+"""By the identities of pattern and entry, in the order added: a client may have very many of one pattern."""
+
+
 class _Node(Generic[Entry]):
     __slots__ = ("any", "children", "here", "one", "some")
 
     def __init__(self) -> None:
         self.children: dict[bytes, _Node[Entry]] = {}
         self.one: _Node[Entry] | None = None
-        self.here: list[tuple[Tokens, Entry]] = []
-        self.some: list[tuple[Tokens, Entry]] = []
-        self.any: list[tuple[Tokens, Entry]] = []
+        self.here: Slot[Entry] = {}
+        self.some: Slot[Entry] = {}
+        self.any: Slot[Entry] = {}
 
     def empty(self) -> bool:
         return not (self.children or self.one or self.here or self.some or self.any)
@@ -151,7 +155,7 @@ class Trie(Generic[Entry]):
         self._root: _Node[Entry] = _Node()
         self.count = 0
 
-    def _slot(self, node: _Node[Entry], last: bytes) -> list[tuple[Tokens, Entry]]:
+    def _slot(self, node: _Node[Entry], last: bytes) -> Slot[Entry]:
         return node.some if last == SOME else node.any if last == ANY else node.here
 
     def add(self, pattern: Tokens, entry: Entry) -> None:
@@ -164,8 +168,10 @@ class Trie(Generic[Entry]):
                 node = node.one
             else:
                 node = node.children.setdefault(part, _Node())
-        self._slot(node, pattern.parts[-1]).append((pattern, entry))
-        self.count += 1
+        slot = self._slot(node, pattern.parts[-1])
+        self.count -= len(slot)
+        slot[id(pattern), id(entry)] = (pattern, entry)
+        self.count += len(slot)
 
     def remove(self, pattern: Tokens, entry: Entry) -> None:
         """Take out what ``add`` of the same pattern object put in; nothing if it is not there."""
@@ -180,11 +186,8 @@ class Trie(Generic[Entry]):
                 return
             node = below
         slot = self._slot(node, pattern.parts[-1])
-        for index, (kept, what) in enumerate(slot):
-            if kept is pattern and what is entry:
-                del slot[index]
-                self.count -= 1
-                break
+        if slot.pop((id(pattern), id(entry)), None) is not None:
+            self.count -= 1
         while path and node.empty():
             node, part = path.pop()
             if part == ONE:
@@ -200,9 +203,9 @@ class Trie(Generic[Entry]):
             below: list[_Node[Entry]] = []
             for node in frontier:
                 if node.some:
-                    found += node.some
+                    found += node.some.values()
                 if node.any:
-                    found += node.any
+                    found += node.any.values()
                 child = node.children.get(part)
                 if child is not None:
                     below.append(child)
@@ -212,8 +215,8 @@ class Trie(Generic[Entry]):
             if not frontier:
                 break
         for node in frontier:
-            found += node.here
-            found += node.any
+            found += node.here.values()
+            found += node.any.values()
         first = parts[0]
         if first == RESERVED or first[:1] == b"$":
             wild = (ONE, SOME, ANY)
