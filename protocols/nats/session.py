@@ -295,8 +295,12 @@ class NatsSession:
 
     def nobody(self, subject: bytes, reply: bytes) -> None:
         """Tell a requester that there are no responders, on the subscription of its own that waits for the reply."""
-        for sink in self._subscriptions.values():
-            if sink.queue is None and wire.matches(sink.subject, reply):
+        parts = reply.split(b".")
+        if b"" in parts:
+            return
+        address = subject_address(reply) if wire.valid_subject(reply) else join(parts)
+        for sink in self.port.resolve(self.account, address).sinks:
+            if isinstance(sink, NatsSink) and sink.session is self and not sink.closed:
                 block = b"NATS/1.0 503\r\nNats-Subject: %b\r\n\r\n" % subject
                 sink.send(reply, b"%d %d\r\n%b\r\n" % (len(block), len(block), block), True)
                 return

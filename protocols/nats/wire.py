@@ -319,17 +319,6 @@ def valid_subject(subject: bytes, wildcards: cython.bint = False) -> cython.bint
     return True
 
 
-def matches(pattern: bytes, subject: bytes) -> bool:
-    """Whether a subscription's subject matches this text, which need not be a valid subject."""
-    want, have = pattern.split(b"."), subject.split(b".")
-    if want[-1] == b">":
-        want = want[:-1]
-        if len(have) <= len(want):
-            return False
-        have = have[: len(want)]
-    return len(want) == len(have) and all(w in (b"*", h) for w, h in zip(want, have, strict=True))
-
-
 @cython.ccall
 def plain_address(subject: bytes) -> object:
     """The canonical text of a valid literal subject that needs no unescaping; None: it may need some."""
