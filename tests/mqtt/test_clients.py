@@ -240,6 +240,24 @@ def test_nothing_acknowledged_is_lost_when_the_process_is_killed(start_gateway: 
     sub.close()
 
 
+def test_a_clean_stop_says_goodbye_and_keeps_everything(start_gateway: Callable[..., GatewayProcess]) -> None:
+    server = start_gateway()
+    port = server.port("mqtt")
+    sub = Paho(port, "stopped", "5.0", 600)
+    sub.subscribe("stopped/#", qos=1)
+    pub = Paho(port, "writer", "5.0", 600, lambda client: client.will_set("stopped/will", b"bye", 1))
+    sub.client.reconnect_delay_set(1, 1)
+    sub.drop()
+    pub.publish("stopped/x", b"1", 1)
+    server.restart()
+    assert pub.wait("closed").value == 0x8B
+    pub.client.loop_stop()
+    sub = Paho(port, "stopped", "5.0", 600)
+    assert sub.present
+    assert [payload for _, payload, _ in sub.take(2)] == [b"1", b"bye"]
+    sub.close()
+
+
 def test_paho_goes_on_by_itself_after_the_process_was_killed(start_gateway: Callable[..., GatewayProcess]) -> None:
     """QoS 2 over a crash in the middle: what paho sends again is taken once, what we send again paho takes once."""
     server = start_gateway()

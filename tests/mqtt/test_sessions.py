@@ -13,6 +13,7 @@ from protocols.mqtt.records import pack, unpack
 from protocols.mqtt.retained import Retained
 from protocols.mqtt.sessions import Sessions
 from protocols.mqtt.state import Message
+from protocols.mqtt.wire import encode
 from substrate.api import DEFAULT_ACCOUNT, Address, CreateTopic, DeleteTopic, Group, TrimTopic
 from substrate.memory import MemoryEngine
 from tests.mqtt.peers import Peer, harness
@@ -170,6 +171,46 @@ def test_sessions_that_end_with_their_connection_leave_no_record(world: World) -
     pub.wire.close()
     assert world.gateway.sequencer.layer.appended_records == before
     assert world.executor().state.sessions == {}
+
+
+def test_a_failure_of_the_storage_takes_back_what_was_not_acknowledged_and_nothing_else() -> None:
+    engine = MemoryEngine(delayed=True)
+    gateway = harness(engine=engine)
+
+    came: list[p.Publish] = []
+
+    def connect(name: str) -> Peer:
+        peer = Peer(gateway)
+        peer.wire.send(encode(p.Connect(4, False, 0, name.encode())))
+        engine.flush()
+        gateway.run()
+        first, *rest = peer.received()
+        assert isinstance(first, p.Connack)
+        came.extend(published(rest))
+        return peer
+
+    sub, pub = connect("sub"), connect("pub")
+    sub.send(p.Subscribe(1, ((b"t", 2),)))
+    engine.flush()
+    gateway.run()
+    sub.wire.close()
+    pub.publish("t", b"kept", 2, packet_id=1)
+    engine.flush()
+    gateway.run()
+    assert codes(pub.received(), p.PUBREC) == [0]
+    assert codes(pub.publish("t", b"lost", 1, packet_id=2), p.PUBACK) == []
+    engine.fail("broken")
+    gateway.run()
+    assert pub.wire.closed and pub.received() == []
+    gateway.advance(5_000)
+    engine.flush()
+    connect("sub")
+    assert [one.payload for one in came] == [b"kept"]
+    pub = connect("pub")
+    assert codes(pub.send(p.Acknowledge(p.PUBREL, 1)), p.PUBCOMP) == []
+    engine.flush()
+    gateway.run()
+    assert codes(pub.received(), p.PUBCOMP) == [0]
 
 
 # captured streams
