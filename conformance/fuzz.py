@@ -125,17 +125,18 @@ def make_steps(protocol: str, chance: random.Random) -> list[Step]:
         client, kind = chance.randrange(len(grammars)), chance.random()
         grammar = grammars[client]
         if kind < 0.03:
-            steps += [Step("close", client), *connect(client)]
+            steps += connect(client) if chance.random() < 0.8 else [Step("close", client)]
         elif kind < 0.06:
             steps.append(Step("advance", milliseconds=chance.choice((1, 100, 2_000, 70_000, 3_600_000))))
         elif kind < 0.08:
             steps.append(Step("stall", client))
-        elif kind < 0.75:
+        elif kind < 0.85:
             steps += cut(client, b"".join(grammar.message() for _ in range(chance.choice((1, 1, 1, 3, 20)))), chance)
         elif kind < 0.97:
             steps += cut(client, spoil(grammar.message(), grammar.message(), chance), chance)
+            steps += connect(client) if chance.random() < 0.6 else []
         else:
-            steps += cut(client, garbage(chance), chance)
+            steps += [*cut(client, garbage(chance), chance), *connect(client)]
     return steps
 
 
@@ -231,6 +232,8 @@ def run_step(harness: Harness, clients: dict[int, Client], step: Step) -> None:
     if step.kind == "advance":
         harness.advance(step.milliseconds)
     elif step.kind == "connect":
+        if step.client in clients:
+            clients[step.client].close()
         clients[step.client] = harness.connect(step.protocol, ("127.0.0.1", 40_000 + step.client))
     elif step.client in clients:
         client = clients[step.client]

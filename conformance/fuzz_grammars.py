@@ -84,7 +84,11 @@ class NatsGrammar(Grammar):
         }
         return b"CONNECT " + json.dumps({**options, "protocol": 1, "lang": "x"}).encode() + b"\r\n"
 
-    def subject(self) -> bytes:
+    def subject(self, wanted: bool = False) -> bytes:
+        if self.chance.random() < 0.5:
+            return self.chance.choice(
+                (b"orders.eu", b"orders.>", b"orders.*", b">") if wanted else (b"orders.eu", b"orders")
+            )
         if self.chance.random() < 0.2:
             return self.chance.choice(
                 (b">", b"*", b"a.>", b"*.b", b"a..b", b".", b"a.", b"_INBOX.x.1", b"a b", b"\xff\xfe")
@@ -96,7 +100,7 @@ class NatsGrammar(Grammar):
         kind = chance.randrange(12)
         if kind < 3:
             queue = b" q" if chance.random() < 0.3 else b""
-            return b"SUB " + self.subject() + queue + b" %d\r\n" % chance.randrange(6)
+            return b"SUB " + self.subject(wanted=True) + queue + b" %d\r\n" % chance.randrange(6)
         if kind == 3:
             return b"UNSUB %d" % chance.randrange(6) + chance.choice((b"", b" 1", b" 5", b" -1")) + b"\r\n"
         if kind in (4, 5, 6):
@@ -188,18 +192,20 @@ class MqttGrammar(Grammar):
         if self.version < 5:
             return b""
         parts = b"".join(self.chance.choice(known) for _ in range(self.chance.randrange(3))) if known else b""
-        if self.chance.random() < 0.1:
+        if self.chance.random() < 0.03:
             parts += self.chance.randbytes(3)
         return bytes([len(parts) & 127]) + parts
 
     def opening(self) -> bytes:
         chance = self.chance
         flags = chance.choice((0, 2, 2, 2, 0x80, 0xC2))
-        level = chance.choice((self.version, self.version, self.version, 6))
+        level = self.version if chance.random() < 0.97 else 6
         name = mqtt_text(b"MQIsdp" if self.version == 3 else b"MQTT")
-        body = name + bytes([level]) if chance.random() < 0.95 else name[:-1] + bytes([level])
+        body = name + bytes([level]) if chance.random() < 0.98 else name[:-1] + bytes([level])
         will = chance.random() < 0.3
-        body += bytes([flags | (0x04 | chance.choice((0, 8, 0x10, 0x18, 0x20)) if will else 0)])
+        body += bytes(
+            [flags | (0x04 | chance.choice((0, 8, 0x10, 0x20, 0, 8, 0x10, 0x20, 0x28, 0x30, 0x18)) if will else 0)]
+        )
         body += number16(chance.choice((0, 1, 60)))
         body += self.properties(
             b"\x11\x00\x00\x00\x10",
@@ -222,9 +228,13 @@ class MqttGrammar(Grammar):
         return mqtt_packet(0x10, body)
 
     def topic(self) -> bytes:
+        if self.chance.random() < 0.5:
+            return self.chance.choice((b"orders/eu", b"orders"))
         return b"/".join(self.word() for _ in range(self.chance.randrange(1, 4))) or b"t"
 
     def filter(self) -> bytes:
+        if self.chance.random() < 0.5:
+            return self.chance.choice((b"orders/#", b"orders/+", b"#", b"orders/eu"))
         if self.chance.random() < 0.5:
             return self.chance.choice(
                 (b"#", b"+", b"a/#", b"+/b", b"a/+/b", b"#/a", b"a#", b"$SYS/#", b"$share/g/a/#", b"$share//a", b"")
@@ -234,17 +244,24 @@ class MqttGrammar(Grammar):
     def message(self) -> bytes:
         chance = self.chance
         kind = chance.randrange(13)
-        number = number16(chance.randrange(0, 8))
+        number = number16(chance.randrange(1, 8) if chance.random() < 0.98 else 0)
         if kind < 3:
-            body = number + self.properties(b"\x0b\x05", b"\x0b\x00", b"\x26\x00\x01a\x00\x01b")
-            for _ in range(chance.randrange(0, 4)):
-                body += mqtt_text(self.filter()) + bytes([chance.choice((0, 1, 2, 2, 3, 4, 0x2E))])
+            body = number + self.properties(b"\x0b\x05", b"\x0b\x07", b"\x26\x00\x01a\x00\x01b")
+            for _ in range(chance.choice((0, *range(1, 4), *range(1, 4), *range(1, 4), *range(1, 4)))):
+                body += mqtt_text(self.filter()) + bytes(
+                    [chance.choice((0, 1, 2, 0, 1, 2, 1, 2, 0, 1, 2, 1, 3, 4, 0x2E))]
+                )
             return mqtt_packet(0x82, body)
         if kind == 3:
             return mqtt_packet(0xA2, number + self.properties() + mqtt_text(self.filter()))
         if kind < 8:
-            qos = chance.choice((0, 0, 1, 1, 2, 2, 3))
-            first = 0x30 | qos << 1 | chance.choice((0, 0, 1)) | chance.choice((0, 0, 8))
+            qos = chance.choice((0, 0, 1, 1, 2, 2)) if chance.random() < 0.98 else 3
+            first = (
+                0x30
+                | qos << 1
+                | chance.choice((0, 0, 1))
+                | (chance.choice((0, 0, 8)) if qos or chance.random() < 0.05 else 0)
+            )
             known = (
                 b"\x01\x01",
                 b"\x02\x00\x00\x00\x01",
@@ -257,10 +274,14 @@ class MqttGrammar(Grammar):
                 first, mqtt_text(self.topic()) + (number if qos else b"") + self.properties(*known) + self.payload()
             )
         if kind < 11:
-            first = chance.choice((0x40, 0x50, 0x62, 0x70, 0x60))
+            first = chance.choice((0x40, 0x50, 0x62, 0x70) * 10 + (0x60,))
             return mqtt_packet(
-                first, number + (b"" if chance.random() < 0.7 else bytes([chance.choice((0, 0x10, 0x92, 0xFF))]))
+                first,
+                number
+                + (b"" if self.version < 5 or chance.random() < 0.7 else bytes([chance.choice((0, 0x10, 0x92, 0xFF))])),
             )
+        if chance.random() < 0.7:
+            return b"\xc0\x00"
         return chance.choice(
             (
                 b"\xc0\x00",
@@ -321,12 +342,23 @@ class RespGrammar(Grammar):
     def __init__(self, chance: random.Random) -> None:
         super().__init__(chance)
         self.commands, self.options = COMMANDS.split(), OPTIONS.split()
+        self.crossing: tuple[Callable[[bytes], bytes], ...] = (
+            lambda data: resp("PUBLISH", "orders:eu", data),
+            lambda data: resp("PUBLISH", "orders", data),
+            lambda data: resp("XADD", "orders", "*", "data", data, "h", "v"),
+            lambda data: resp("XREAD", "COUNT", "5", "STREAMS", "orders", "0"),
+            lambda data: resp("XRANGE", "orders", "-", "+"),
+            lambda data: resp("XLEN", "orders") + resp("SUBSCRIBE", "orders:eu"),
+            lambda data: resp("PSUBSCRIBE", "orders*"),
+        )
 
     def opening(self) -> bytes:
         return self.chance.choice((b"", resp("HELLO", "3"), resp("HELLO", "2"), resp("CLIENT", "SETNAME", "x")))
 
     def message(self) -> bytes:
         chance = self.chance
+        if chance.random() < 0.25:
+            return chance.choice(self.crossing)(self.payload())
         words: list[bytes] = [chance.choice(self.commands).encode()]
         for _ in range(chance.randrange(6)):
             kind = chance.random()
