@@ -67,6 +67,8 @@ class Report:
         lines.append(
             f"{self.streams} streams, {self.segments} segments, {self.batches} batches, {self.bytes} bytes checked"
         )
+        if self.frames:
+            lines.append(f"{self.frames} sound journal frames, which the next start brings into the segments")
         lines += [f"note: {note}" for note in self.notes]
         for fault in self.faults:
             where = f" (stream {fault.stream}, position {fault.position})" if fault.position >= 0 else ""
