@@ -514,7 +514,8 @@ def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple
                 continue
             acks = touched[stream, name] = _Acks(consumer)
         _one_ack(owner, acks, sequence, reply, payload)
-        if reply and not payload.startswith(b"+NXT"):
+        # What was delivered in an epoch that was lost is owed again: its acknowledgement cannot be kept, so not confirmed.
+        if reply and not payload.startswith(b"+NXT") and sequence <= acks.consumer.delivered_stream:
             confirm.append(reply)
     for acks in touched.values():
         commit = max(commit, acks.fold(owner))

@@ -57,6 +57,9 @@ STALL_NS = 2_000_000
 """How long a publisher waits, each time it sends, while a receiver owes three quarters of what cuts it off."""
 API_LEVEL = 5
 FACTS_MAX = 64
+BUDGET_A_CHUNK = 512
+API_COST = 16
+"""A chunk that is full of SUBs (1 each) or API requests is taken in parts: others have their turn in between."""
 API = b"$JS.API."
 ACK = b"$JS.ACK."
 
@@ -116,6 +119,7 @@ class NatsSession:
         self._next_token = 1
         self._pending: dict[int, Callable[[Answer], None]] = {}
         self._acks: list[tuple[bytes, bytes, bytes]] = []
+        self._budget = BUDGET_A_CHUNK
         self._facts: dict[StreamId, tuple[Topic, StreamFacts | None]] = {}
 
     # the driver's side
@@ -141,6 +145,8 @@ class NatsSession:
             start = self._receive_stranger(data, start, end)
             if not self._connected:
                 return start
+        self._budget = BUDGET_A_CHUNK
+        self.delivery.waits = False
         start = self.delivery.receive(data, start, end)
         self.flush_acks()
         if self.delivery.pressed and not self.closing:
@@ -215,6 +221,8 @@ class NatsSession:
     def command(self, kind: int, argument: bytes) -> None:
         """An operation that is no publication."""
         self.flush_acks()
+        if kind in (wire.SUB, wire.UNSUB, wire.CONNECT):
+            self._spend(1)
         if kind == wire.PING:
             self._ping()
         elif kind == wire.PONG:
@@ -230,7 +238,13 @@ class NatsSession:
                 self._close()
         elif kind == wire.ERR:
             self._close()
-        self.delivery.waits = self.closing
+        self.delivery.waits = self.delivery.waits or self.closing
+
+    def _spend(self, cost: int) -> None:
+        self._budget -= cost
+        if self._budget <= 0 and not self.closing:
+            self.delivery.waits = self.blocked = True
+            self.deadline_ns = self._now_ns + 1
 
     def broken(self, kind: int) -> None:
         """The frame cannot be read on."""
@@ -359,6 +373,7 @@ class NatsSession:
             self._acks.append((plan.subject, reply, payload))
             return
         self.flush_acks()
+        self._spend(API_COST)
         block = bytes(data[frame.payload_start : body])
         request = ApiRequest(self.account, plan.subject, reply, payload, header_tuple(block) if block else (),
                              self.settings.durability, self.settings.interval_ms)  # fmt: skip

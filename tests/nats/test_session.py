@@ -256,3 +256,17 @@ def test_no_input_escapes_the_session(pieces: list[bytes], delayed: bool) -> Non
         peer.send(piece)
     other = client(harness)
     assert say(other, b"PING\r\n") == b"PONG\r\n"
+
+
+def test_a_chunk_full_of_subscriptions_is_taken_in_parts_and_in_order() -> None:
+    harness = world()
+    peer, other = client(harness), client(harness)
+    peer.send(b"".join(b"SUB a.%d %d\r\n" % (n, n) for n in range(2_000)) + b"PUB a.1999 1\r\nx\r\nPING\r\n")
+    assert peer.session.blocked and peer.read() == b""
+    assert say(other, b"PING\r\n") == b"PONG\r\n"
+    harness.advance(1)
+    assert peer.read() == b"MSG a.1999 1999 1\r\nx\r\nPONG\r\n"
+    peer.send(b"PUB $JS.API.INFO r 0\r\n\r\n" * 100 + b"PING\r\n")
+    assert peer.session.blocked
+    harness.advance(1)
+    assert peer.read() == b"PONG\r\n"
