@@ -33,6 +33,7 @@ SHARED = frozenset((CORRELATION, CONTENT_TYPE, EXPIRES_MS))
 HIDDEN = frozenset((REPLY, RETAIN, ADDRESS, STATUS, BLOCK, SUBJECT, QOS))
 MQTT_QOS = b"Nmqtt-Pub"  # what nats-server shows of a message from MQTT
 FIRST_LINE = b"NATS/1.0"
+_WILD = {b"*": ONE, b">": SOME}
 
 
 def subject_address(subject: bytes) -> Address:
@@ -49,6 +50,8 @@ def subject_of_address(address: bytes) -> bytes:
 def pattern_of(subject: bytes) -> Tokens:
     """What a valid subject with wildcards matches."""
     parts = subject.split(b".")
+    if b"/" not in subject and b"%" not in subject:
+        return Tokens(b"/".join([_WILD.get(part, part) for part in parts]))
     text = [ONE if part == b"*" else SOME if part == b">" else bytes(join([NATS.decode(part)])) for part in parts]
     return Tokens(b"/".join(text))
 
