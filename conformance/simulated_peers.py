@@ -122,6 +122,8 @@ class Peer:
         """Set by a peer that wants a new connection."""
         self.life = 0
         """Counts its connections."""
+        self.clock: Callable[[], int] = lambda: 0
+        """The simulated time in ns, for peers that lose patience."""
 
     def value(self) -> bytes:
         self.number += 1
@@ -142,6 +144,9 @@ class Peer:
     def act(self) -> None:
         """Do something new, if there is room."""
 
+    def wake(self) -> None:
+        """Time has passed."""
+
     def lost(self) -> None:
         """The connection is gone, with all that was on its way."""
         self.heard.clear()
@@ -156,10 +161,44 @@ class Peer:
 # NATS
 
 
-class NatsPublisher(Peer):
-    """JetStream publishes with an acknowledgement each; most with a message id, repeated after a loss."""
+class NatsPeer(Peer):
+    """A client of NATS: frames cut apart; what comes is a ``message``."""
 
     protocol = "nats"
+
+    def tell(self, subject: bytes, payload: bytes, reply: bytes = b"", head: bytes = b"") -> None:
+        if head:
+            self.say(
+                b"HPUB %s %s %d %d\r\n%s%s\r\n" % (subject, reply, len(head), len(head) + len(payload), head, payload)
+            )
+        else:
+            self.say(b"PUB %s %s %d\r\n%s\r\n" % (subject, reply, len(payload), payload))
+
+    def take(self) -> None:
+        while (end := self.heard.find(b"\r\n")) >= 0:
+            words = bytes(self.heard[:end]).split(b" ")
+            if words[0] in (b"MSG", b"HMSG"):
+                size = int(words[-1])
+                if len(self.heard) < end + 2 + size + 2:
+                    return
+                whole = bytes(self.heard[end + 2 : end + 2 + size])
+                del self.heard[: end + 2 + size + 2]
+                head = int(words[-2]) if words[0] == b"HMSG" else 0
+                reply = words[3] if len(words) == (6 if head else 5) else b""
+                self.message(words[1], reply, whole[:head], whole[head:])
+                continue
+            del self.heard[: end + 2]
+            if words[0] == b"PING":
+                self.say(b"PONG\r\n")
+            else:
+                demand(words[0] in (b"INFO", b"PONG", b"+OK"), f"{self.name} was told {b' '.join(words)!r}")
+
+    def message(self, subject: bytes, reply: bytes, head: bytes, payload: bytes) -> None:
+        raise NotImplementedError
+
+
+class NatsPublisher(NatsPeer):
+    """JetStream publishes with an acknowledgement each; most with a message id, repeated after a loss."""
 
     def __init__(self, name: str, book: Book, chance: random.Random) -> None:
         super().__init__(name, book, chance)
@@ -170,9 +209,8 @@ class NatsPublisher(Peer):
     def opened(self) -> None:
         super().opened()
         self.chat_seen.clear()
-        inbox = self.name.encode()
         self.say(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
-        self.say(b"SUB _INBOX.%s.> 1\r\nSUB chat.> 2\r\nPING\r\n" % inbox)
+        self.say(b"SUB _INBOX.%s.> 1\r\nSUB chat.> 2\r\nPING\r\n" % self.name.encode())
         for number, (value, repeated) in self.pending.items():
             if repeated:
                 self.book.again(value)
@@ -181,8 +219,7 @@ class NatsPublisher(Peer):
     def act(self) -> None:
         if self.chance.random() < 0.4:
             self.chat += 1
-            text = b"%d.%d" % (self.life, self.chat)
-            self.say(b"PUB chat.%s %d\r\n%s\r\n" % (self.name.encode(), len(text), text))
+            self.tell(b"chat." + self.name.encode(), b"%d.%d" % (self.life, self.chat))
         elif len(self.pending) < 5:
             value = self.value()
             repeated = self.chance.random() < 0.7
@@ -192,35 +229,10 @@ class NatsPublisher(Peer):
 
     def _publish(self, number: int, value: bytes, with_id: bool) -> None:
         who = self.name.encode()
-        reply = b"_INBOX.%s.%d" % (who, number)
-        if with_id:
-            head = b"NATS/1.0\r\nNats-Msg-Id: %s-%d\r\n\r\n" % (who, number)
-            self.say(
-                b"HPUB ev.nats.%s %s %d %d\r\n%s%s\r\n" % (who, reply, len(head), len(head) + len(value), head, value)
-            )
-        else:
-            self.say(b"PUB ev.nats.%s %s %d\r\n%s\r\n" % (who, reply, len(value), value))
+        head = b"NATS/1.0\r\nNats-Msg-Id: %s-%d\r\n\r\n" % (who, number) if with_id else b""
+        self.tell(b"ev.nats." + who, value, b"_INBOX.%s.%d" % (who, number), head)
 
-    def take(self) -> None:
-        while (end := self.heard.find(b"\r\n")) >= 0:
-            words = bytes(self.heard[:end]).split(b" ")
-            if words[0] in (b"MSG", b"HMSG"):
-                size = int(words[-1])
-                if len(self.heard) < end + 2 + size + 2:
-                    return
-                payload = bytes(self.heard[end + 2 : end + 2 + size])
-                if words[0] == b"HMSG":
-                    payload = payload[int(words[-2]) :]
-                del self.heard[: end + 2 + size + 2]
-                self._message(words[1], payload, words[0] == b"HMSG")
-                continue
-            del self.heard[: end + 2]
-            if words[0] == b"PING":
-                self.say(b"PONG\r\n")
-            else:
-                demand(words[0] in (b"INFO", b"PONG", b"+OK"), f"{self.name} was told {b' '.join(words)!r}")
-
-    def _message(self, subject: bytes, payload: bytes, with_header: bool) -> None:
+    def message(self, subject: bytes, reply: bytes, head: bytes, payload: bytes) -> None:
         if subject.startswith(b"chat."):
             number = int(payload.split(b".")[-1])
             demand(
@@ -234,7 +246,7 @@ class NatsPublisher(Peer):
         if found is None:
             return
         if not payload:  # 503: nobody is there to answer
-            demand(with_header, f"{self.name}: an empty acknowledgement")
+            demand(head, f"{self.name}: an empty acknowledgement")
             del self.pending[number]
             return
         answer = json.loads(payload)
@@ -253,6 +265,100 @@ class NatsPublisher(Peer):
 
     def owed(self) -> str:
         return f"{len(self.pending)} PubAcks" if self.pending else ""
+
+
+PATIENCE_NS = 3_000_000_000
+"""Of a NATS client: what is not answered until then is asked again."""
+
+
+class NatsConsumer(NatsPeer):
+    """A durable pull consumer with explicit acknowledgement, confirmed: what was confirmed never comes again, everything
+    else comes until it is."""
+
+    def __init__(self, name: str, book: Book, chance: random.Random) -> None:
+        super().__init__(name, book, chance)
+        self.got: set[int] = set()
+        self.asked: set[int] = set()
+        """Positions whose acknowledgement was sent on this connection and is not confirmed yet."""
+        self.perhaps: set[int] = set()
+        """Sent on an earlier one: it may have arrived."""
+        self.confirmed: set[int] = set()
+        self.left = 0
+        """Of the pull under way: it ends with its last message, with a status, or with this client's patience: a server
+        that begins a new epoch forgets pulls and says nothing (nats-server after a leader change, behaviour)."""
+        self.since_ns = 0
+
+    def opened(self) -> None:
+        super().opened()
+        self.perhaps |= self.asked
+        self.asked.clear()
+        self.say(
+            b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\nSUB _INBOX.%s.> 1\r\n'
+            % self.name.encode()
+        )
+        self._create()
+
+    def _create(self) -> None:
+        self.since_ns = self.clock()
+        self.left = 0
+        who = self.name.encode()
+        config = b'{"durable_name":"%s","ack_policy":"explicit","ack_wait":2000000000,"max_ack_pending":20}' % who
+        request = b'{"stream_name":"ev","config":%s}' % config
+        self.tell(b"$JS.API.CONSUMER.CREATE.ev." + who, request, b"_INBOX.%s.create" % who)
+
+    def _pull(self) -> None:
+        who = self.name.encode()
+        self.since_ns = self.clock()
+        self.left = self.chance.choice((1, 3, 10))
+        request = b'{"batch":%d,"expires":%d}' % (self.left, self.chance.choice((100, 500)) * 1_000_000)
+        self.tell(b"$JS.API.CONSUMER.MSG.NEXT.ev." + who, request, b"_INBOX.%s.pull" % who)
+
+    def message(self, subject: bytes, reply: bytes, head: bytes, payload: bytes) -> None:
+        inbox = b"_INBOX.%s." % self.name.encode()
+        if reply.startswith(b"$JS.ACK."):
+            position = int(reply.split(b".")[5]) - 1
+            demand(position not in self.confirmed, f"{self.name}: position {position} comes again, though confirmed")
+            self.book.see(position, payload)
+            self.got.add(position)
+            if self.chance.random() < 0.9 or self.finishing:
+                self.asked.add(position)
+                self.tell(reply, b"+ACK", inbox + b"ack.%d" % position)
+            self.left -= 1
+            if self.left == 0:
+                self._pull()
+        elif subject == inbox + b"create":
+            if head or "error" in json.loads(payload):
+                self.drop = True
+            else:
+                self._pull()
+        elif subject == inbox + b"pull":
+            demand(head, f"{self.name}: {payload!r} instead of a status")
+            demand(head[9:12] in (b"404", b"408", b"409", b"503"), f"{self.name}: status {head!r}")
+            self._pull()
+        elif subject.startswith(inbox + b"ack."):
+            position = int(subject.rsplit(b".", 1)[1])
+            if head:
+                return  # 503: nobody heard it
+            demand(not payload, f"{self.name}: {payload!r} for an acknowledgement")
+            self.asked.discard(position)
+            self.confirmed.add(position)
+
+    def wake(self) -> None:
+        if self.clock() - self.since_ns > PATIENCE_NS:
+            self.perhaps |= self.asked
+            self.asked.clear()
+            if self.left:
+                self._pull()
+            else:
+                self._create()
+
+    def owed(self) -> str:
+        open_ = self.got - self.confirmed - self.perhaps
+        return "" if not open_ else f"confirmations of {sorted(open_)}"
+
+    def missing(self, durable: int) -> list[int]:
+        """Positions below ``durable`` that never came."""
+        return [position for position in range(durable) if position not in self.got]
 
 
 # Redis

@@ -38,6 +38,7 @@ from conformance.simulated_peers import (
     KafkaProducer,
     MqttPublisher,
     MqttSubscriber,
+    NatsConsumer,
     NatsPublisher,
     Peer,
     Redis,
@@ -55,7 +56,7 @@ from substrate.disk.options import Options
 from substrate.engine import Engine, EngineError
 from substrate.memory import MemoryEngine
 
-STEPS = 400
+STEPS = 300
 PROTOCOLS = ("nats", "resp", "mqtt", "kafka")
 SMALL = Options(
     journal_slots=3,
@@ -146,6 +147,7 @@ class Simulation:
         peers: list[Peer] = []
         if "nats" in self.protocols:
             peers += [NatsPublisher(name, book, chance) for name in ("n1", "n2")]
+            peers.append(NatsConsumer("j1", book, chance))
         if "resp" in self.protocols:
             peers += [Redis(name, book, chance) for name in ("r1", "r2")]
         if "mqtt" in self.protocols:
@@ -268,6 +270,7 @@ class Simulation:
     def connect(self, peer: Peer) -> None:
         wire = Wire(peer, self.gateway.connect(peer.protocol, ("10.0.0.1", 1000 + len(self.wires))))
         self.wires[peer.name] = wire
+        peer.clock = lambda: self.gateway.now_ns
         peer.say = wire.to_gateway.__iadd__  # type: ignore[assignment]
         peer.opened()
         self.happen(f"{peer.name} connects")
@@ -374,6 +377,7 @@ class Simulation:
         roll = self.chance.random()
         wire = self._some(self.wires.values())
         if roll < 0.26 and wire is not None:
+            wire.peer.wake()
             for _ in range(self.chance.randint(1, 3)):
                 wire.peer.act()
         elif roll < 0.52 and wire is not None:
@@ -448,6 +452,7 @@ class Simulation:
                 if peer.name not in self.wires:
                     self.connect(peer)
             for wire in list(self.wires.values()):
+                wire.peer.wake()
                 wire.client.reads = True
                 wire.client.outbox.mark()
                 self.deliver(wire, len(wire.to_gateway))
@@ -463,11 +468,13 @@ class Simulation:
 
     def behind(self) -> str:
         """A reader that has not yet seen all there is."""
+        tail = self.gateway.sequencer.layer.tail(self._log_stream())
+        assert not isinstance(tail, StreamError)
         for peer in self.peers:
-            if isinstance(peer, KafkaConsumer):
-                tail = self.gateway.sequencer.layer.tail(self._log_stream())
-                if not isinstance(tail, StreamError) and peer.offset < tail.durable:
-                    return f"{peer.name} at {peer.offset} of {tail.durable}"
+            if isinstance(peer, KafkaConsumer) and peer.offset < tail.durable:
+                return f"{peer.name} at {peer.offset} of {tail.durable}"
+            if isinstance(peer, NatsConsumer) and peer.missing(tail.durable):
+                return f"{peer.name} never got {peer.missing(tail.durable)}"
         return ""
 
     def _log_stream(self) -> Any:

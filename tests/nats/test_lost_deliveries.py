@@ -27,7 +27,8 @@ def test_the_acknowledgement_of_a_delivery_that_was_lost_is_not_confirmed():
 
     def pull() -> bytes:
         """The acknowledgement subject of the one message."""
-        client.send(b'PUB $JS.API.CONSUMER.MSG.NEXT.ev.d _INBOX.n 32\r\n{"batch":1,"expires":50000000000}\r\n')
+        request = b'{"batch":1,"expires":50000000000}'
+        client.send(b"PUB $JS.API.CONSUMER.MSG.NEXT.ev.d _INBOX.n %d\r\n%s\r\n" % (len(request), request))
         told = client.read()
         assert told.endswith(b"hi\r\n"), told
         return told.split(b" ")[-2]
