@@ -56,7 +56,7 @@ from substrate.disk.options import Options
 from substrate.engine import Engine, EngineError
 from substrate.memory import MemoryEngine
 
-STEPS = 300
+STEPS = 400
 PROTOCOLS = ("nats", "resp", "mqtt", "kafka")
 SMALL = Options(
     journal_slots=3,
