@@ -229,7 +229,7 @@ class Captured:
             message = message_of(record, int(follow.stream))
             origin = self._origins.pop((int(follow.stream), record.position), 0)
             if message is not None:
-                kept = self._owner.matching.owe_reference(follow.account, record.address, message, origin)
+                kept = self._owner.matching.owe(follow.account, record.address, message, origin)
                 if kept:
                     recorded.append((message.fields(), kept))
                 if not self._owner.matching.online:

@@ -106,10 +106,6 @@ class Matching:
             self._owe_one(share, message, kept)
         return tuple(kept)
 
-    def owe_reference(self, account: Account, address: bytes, message: Message, origin: int) -> tuple[Change, ...]:
-        """The same for a record of a captured stream."""
-        return self.owe(account, address, message, origin)
-
     def owe_live(self, account: Account, address: bytes, message: Message) -> None:
         """A message that nothing keeps, for shared subscriptions."""
         kept: list[Change] = []
