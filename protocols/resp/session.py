@@ -87,6 +87,7 @@ class RespSession(Lane):
         self._spoiled = False
         self._skip = 0
         self._once = False
+        self._own: Run | None = None
         self._handles: dict[tuple[bool, bytes], Handle] = {}
 
     # the driver's side
@@ -117,16 +118,23 @@ class RespSession(Lane):
 
     def _send_bytes(self, data: bytes, transaction: bool = False, waits: bool = False, internal: bool = False) -> None:
         """A run over a buffer of its own."""
-        run = Run(account=self.account)
-        run.run_max = wire.ARGUMENTS_MAX
-        run.bulk_bytes_max = self.settings.bulk_bytes_max
-        run.peer = self.run.peer
+        run = self._own
+        if run is None:
+            run = self._own = Run()
+            run.run_max = wire.ARGUMENTS_MAX
+            run.bulk_bytes_max = self.settings.bulk_bytes_max
+            run.peer = self.run.peer
+        run.account = self.account
         run.transaction = transaction
         run.blocks = waits
         run.internal = internal
         state = run.cut(data, 0, len(data))
         assert state == wire.COMPLETE and run.taken == len(data), f"what was cut before is whole: {state}"
         self.send(run, waits)
+        if transaction:
+            self._own = None  # it may have grown
+        else:
+            run.release()
 
     def _send_words(self, *words: bytes, waits: bool = False) -> None:
         self._send_bytes(request(*words), waits=waits)

@@ -380,6 +380,8 @@ class Run:
 
 def split_inline(line: bytes) -> list[bytes] | None:
     """The words of an inline request (Redis sds.c sdssplitargs, behaviour); None: quotes are not balanced."""
+    if b'"' not in line and b"'" not in line and b"\0" not in line:
+        return line.split()
     words: list[bytes] = []
     at = 0
     blanks = b" \n\r\t\0\x0b\x0c"
