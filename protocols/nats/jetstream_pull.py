@@ -517,6 +517,7 @@ def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple
         # What was delivered in an epoch that was lost is owed again: its acknowledgement cannot be kept, so not confirmed.
         if reply and not payload.startswith(b"+NXT") and sequence <= acks.consumer.delivered_stream:
             confirm.append(reply)
+            acks.confirms = True
     for acks in touched.values():
         commit = max(commit, acks.fold(owner))
         acks.consumer.active_ns = owner.world.now_ns
@@ -534,6 +535,7 @@ class _Acks:
         self.done: set[int] = set()
         self.retries: list[list[int]] = []
         self.pulls: list[tuple[bytes, bytes]] = []
+        self.confirms = False
 
     def fold(self, owner: JetStream) -> int:
         commit = 0
@@ -541,6 +543,9 @@ class _Acks:
             commit = owner.decide(self.consumer, ["retry", self.retries])
         if self.done:
             commit = owner.decide(self.consumer, ["ack", owner.world.now_ns, ranges_of(sorted(self.done))])
+        elif self.confirms and not commit:
+            # acknowledged before, perhaps not durably yet: what is recorded behind it is durable after it
+            commit = owner.decide(self.consumer, ["ack", self.consumer.acked_ns, []])
         return commit
 
 

@@ -89,3 +89,15 @@ def test_what_a_failed_storage_took_back_was_never_acknowledged() -> None:
     publish(after.client, "s.a", b"more", "in")
     durable(engine, after)
     assert b'"seq":2' in after.client.read()
+
+
+def test_what_was_acknowledged_just_before_is_confirmed_only_when_that_is_durable() -> None:
+    engine, asker = begin()
+    publish(asker.client, "s.a", b"x")
+    durable(engine, asker)
+    got = asker.next("S.C", batch=1)
+    durable(engine, asker)
+    assert publish(asker.client, got[0][0].decode(), b"+ACK") == b""
+    assert publish(asker.client, got[0][0].decode(), b"+ACK", "in") == b""
+    durable(engine, asker)
+    assert asker.client.read() == b"MSG in 2 0\r\n\r\n"
