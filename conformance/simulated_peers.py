@@ -718,8 +718,8 @@ class MqttSubscriber(MqttPeer):
 # Kafka
 
 
-PRODUCE, FETCH, INIT_PRODUCER_ID = 0, 1, 22
-PRODUCE_VERSION, FETCH_VERSION, INIT_VERSION = 8, 11, 1
+PRODUCE, FETCH, OFFSET_COMMIT, OFFSET_FETCH, INIT_PRODUCER_ID = 0, 1, 8, 9, 22
+PRODUCE_VERSION, FETCH_VERSION, COMMIT_VERSION, COMMITTED_VERSION, INIT_VERSION = 8, 11, 3, 3, 1
 KAFKA_RETRIABLE = frozenset({-1, 5, 6, 7, 13, 14, 15, 16, 19, 20, 51, 56})
 
 
@@ -867,16 +867,67 @@ def _batch(values: list[bytes], producer: int, sequence: int) -> bytes:
 
 
 class KafkaConsumer(KafkaPeer):
-    """Reads the log from its beginning by long polls, and goes on where it was after every loss."""
+    """Reads the log from its beginning by long polls, and goes on where it was after every loss; commits its offset to a
+    group that each connection has of its own."""
 
     def __init__(self, name: str, book: Book, chance: random.Random) -> None:
         super().__init__(name, book, chance)
         self.offset = 0
         self.high = 0
+        self.groups: dict[str, list[int]] = {}
+        """What a group's offset may be: the last answered, and all sent since."""
 
     def opened(self) -> None:
         super().opened()
+        self.groups[self.group()] = [-1]
         self._fetch()
+
+    def group(self) -> str:
+        return f"{self.name}-{self.life}"
+
+    def act(self) -> None:
+        if len(self.asked) > 3:
+            return
+        may_be = self.groups[self.group()]
+        if self.chance.random() < 0.5:
+            may_be.append(self.offset)
+            partition = self.make(
+                OFFSET_COMMIT,
+                "topics",
+                "partitions",
+                partition_index=0,
+                committed_offset=self.offset,
+                committed_metadata="",
+            )
+            topic = self.make(OFFSET_COMMIT, "topics", name="ev", partitions=[partition])
+            request = self.make(OFFSET_COMMIT, group_id=self.group(), member_id="", topics=[topic])
+            self.ask(OFFSET_COMMIT, COMMIT_VERSION, request, len(may_be))
+        else:
+            self.ask_committed(self.group(), list(may_be))
+
+    def ask_committed(self, group: str, about: Any) -> None:
+        topic = self.make(OFFSET_FETCH, "topics", name="ev", partition_indexes=[0])
+        self.ask(OFFSET_FETCH, COMMITTED_VERSION, self.make(OFFSET_FETCH, group_id=group, topics=[topic]), about)
+
+    def _committed(self, key: int, message: Any, about: Any) -> None:
+        found = message.topics[0].partitions[0] if message.topics else None
+        code = message.error_code if key == OFFSET_FETCH else 0
+        code = code or found.error_code
+        may_be = self.groups[self.group()]
+        if code:
+            demand(code in KAFKA_RETRIABLE, f"{self.name}: API {key} gave error {code}")
+        elif key == OFFSET_COMMIT:
+            about = max(about - self._settled, 1)
+            del may_be[: about - 1]
+            self._settled += about - 1
+        else:
+            demand(
+                found.committed_offset in about or found.committed_offset in may_be,
+                f"{self.name}: group {self.group()} is at {found.committed_offset}, not one of {about}",
+            )
+
+    _settled = 0
+    """Entries of ``may_be`` that were dropped on this connection."""
 
     def _fetch(self) -> None:
         partition = self.make(
@@ -896,7 +947,14 @@ class KafkaConsumer(KafkaPeer):
             ),
         )
 
+    def lost(self) -> None:
+        super().lost()
+        self._settled = 0
+
     def answered(self, key: int, message: Any, about: Any) -> None:
+        if key != FETCH:
+            self._committed(key, message, about)
+            return
         found = message.responses[0].partitions[0] if message.responses else None
         if found is not None and found.error_code == 0:
             for position, value in read_records(found.records or b"", self.offset):

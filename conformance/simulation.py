@@ -506,6 +506,10 @@ class Simulation:
                 peer.check([one for one in self.peers if isinstance(one, MqttPublisher)])
             elif isinstance(peer, Redis):
                 peer.check(self.ask_redis)
+            elif isinstance(peer, KafkaConsumer):
+                for group, may_be in peer.groups.items():
+                    found = self.ask_kafka(group)
+                    demand(found in may_be, f"group {group} is at {found}, not one of {may_be}")
         redis = [peer for peer in self.peers if isinstance(peer, Redis)]
         if redis:
             totals = redis[0].totals
@@ -532,6 +536,26 @@ class Simulation:
         wire.client.close()
         if isinstance(found[0], Exception):
             raise Violation(f"{words} was answered {found[0]}")
+        return found[0]
+
+    def ask_kafka(self, group: str) -> int:
+        """The committed offset of a group, asked on a new connection."""
+        asker = KafkaConsumer("asker", self.book, self.chance)
+        found: list[int] = []
+        asker._committed = lambda key, message, about: found.append(message.topics[0].partitions[0].committed_offset)  # type: ignore[method-assign]
+        self.connect(asker)
+        wire = self.wires["asker"]
+        asker.ask_committed(group, None)
+        self.deliver(wire, len(wire.to_gateway))
+        for _ in range(100):
+            self.settle()
+            self.receive(wire, whole=True)
+            if found:
+                break
+            self.gateway.advance(10)
+        demand(found, f"the offset of group {group} is not answered")
+        self.lose("asker")
+        wire.client.close()
         return found[0]
 
     def check_rot(self) -> None:
