@@ -57,6 +57,8 @@ class Sending:
         finished: list[int] = []
         now_ms = self._owner.now_ms()
         state = self._owner.state
+        if session.retained:
+            self._take_retained(session, now_ms)
         while session.queue and not session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
             entry = session.queue[0]
             message = entry.message
@@ -89,6 +91,21 @@ class Sending:
         if out:
             token, session.pull = session.pull, 0
             self._owner.world.answer(token, requests.Deliveries(tuple(out), now_ms), commit)
+
+    def _take_retained(self, session: Session, now_ms: int) -> None:
+        """Some more of the retained messages that new subscriptions are to be given."""
+        while session.retained and session.volatile < PULL_PACKETS_MAX:
+            messages, qos, identifiers = session.retained[0]
+            while messages and session.volatile < PULL_PACKETS_MAX:
+                message = messages.pop()
+                if 0 < message.expires_ms <= now_ms:
+                    self._owner.forget_retained(session.account, message.topic)
+                    continue
+                entry = Entry(session.next_sequence, message, min(qos, message.qos), identifiers, True, b"")
+                entry.volatile = True
+                self._owner.state.owe(session, entry)
+            if not messages:
+                del session.retained[0]
 
     def _send_again(self, session: Session, out: list[Delivery]) -> int:
         """What was sent to the connection before and not acknowledged, in its order; the bytes left for more."""

@@ -35,8 +35,9 @@ from protocols.outbox import Outbox
 from substrate.api import DEFAULT_ACCOUNT, RESERVED, Account, Address, Answer, Failed
 
 SECOND_NS = 1_000_000_000
-DRAIN_NS = 20_000_000
-DRAIN_BYTES = 1024 * 1024
+DRAIN_NS = 5_000_000
+DRAIN_BYTES = 512 * 1024
+"""Unsent bytes beyond which a client is given no more of what it is owed; looked at every ``DRAIN_NS`` and when it speaks."""
 PINGRESP = b"\xd0\x00"
 STEPS_MAX = 10_000
 ADDRESSES_MAX = 1024
@@ -236,6 +237,9 @@ class MqttSession:
             packet, position = found
             self._packet(packet)
         self._flush_steps()
+        if self._pull_at_ns and self.outbox.size() <= DRAIN_BYTES:
+            self._pull_at_ns = 0
+            self._pull()
         return position
 
     def _packet(self, packet: object) -> None:

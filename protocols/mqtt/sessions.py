@@ -40,7 +40,6 @@ from protocols.mqtt.state import (
     UNSUBSCRIBED,
     WILLED,
     Change,
-    Entry,
     Message,
     Session,
     State,
@@ -377,17 +376,15 @@ class Sessions:
         retained = self.state.retained.get(session.account)
         if retained is None:
             return
-        identifiers = identifiers_of([subscription])
-        now_ms = self.now_ms()
-        for message in retained.match(subscription.pattern):
-            if message.expires_ms and message.expires_ms <= now_ms:
-                address = mapping.address_of(message.topic)
-                self.write((RETAINED, session.account.encode(), address, None))
-                continue
-            entry = Entry(session.next_sequence, message, min(subscription.qos, message.qos), identifiers, True, b"")
-            entry.volatile = True
-            self.state.owe(session, entry)
-        self.sending.wake(session)
+        found = retained.match(subscription.pattern)
+        if found:
+            found.reverse()
+            session.retained.append((found, subscription.qos, identifiers_of([subscription])))
+            self.sending.wake(session)
+
+    def forget_retained(self, account: Account, topic: bytes) -> None:
+        """A retained message expired."""
+        self.write((RETAINED, account.encode(), mapping.address_of(topic), None))
 
     def _unsubscribe(self, session: Session, request: requests.Unsubscribe) -> requests.UnsubscribeCodes:
         codes = []

@@ -155,7 +155,7 @@ class Session:
 
     __slots__ = (
         "account", "client_id", "connection", "entries", "expiry_s", "inbound", "inflight", "left_ms", "level", "next_packet_id",
-        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "subscriptions", "timed_ms", "volatile", "will",
+        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "retained", "subscriptions", "timed_ms", "volatile", "will",
         "will_at_ms", "window",
     )  # fmt: skip
 
@@ -185,6 +185,10 @@ class Session:
         self.packet_bytes_max = 0
         self.next_packet_id = 1
         self.resend: list[Entry] = []  # the next one last
+        self.retained: list[
+            tuple[list[Message], int, bytes]
+        ] = []  # for new subscriptions: messages (the next one last), QoS,
+        # identifiers; they become entries as the client takes them
 
     @property
     def keeps(self) -> bool:

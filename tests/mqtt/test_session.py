@@ -325,6 +325,29 @@ def test_retained_messages_that_expired_are_gone(gateway: Harness) -> None:
     assert len(published(connected(gateway, "b").subscribe("r"))) == 0
 
 
+def test_many_retained_messages_come_as_the_client_takes_them(gateway: Harness) -> None:
+    pub = connected(gateway, "p")
+    for start in range(0, 3000, 100):
+        pub.send(*[p.Publish(b"many/%d" % (start + i), b"x" * 400, 1, True, False, i + 1) for i in range(100)])
+    slow = connected(gateway, "slow", 5, clean=False, expiry_s=100)
+    slow.wire.reads = False
+    slow.subscribe("many/#", options=0)
+    gateway.advance(100)
+    assert slow.wire.outbox.size() < 1_000_000
+    slow.wire.reads = True
+    got = []
+    for _ in range(50):
+        gateway.advance(10)
+        got += [one.topic for one in published(slow.received())]
+    assert len(set(got)) == len(got) == 3000
+    broken = connected(gateway, "broken", 5, clean=False, expiry_s=100, receive_maximum=10)
+    first = published(broken.subscribe("many/+", options=1))
+    assert len(first) == 10
+    broken.wire.close()
+    rest = connected(gateway, "broken", 5, clean=False, expiry_s=100)
+    assert len({topic for topic, _, _ in rest.take()}) == 3000
+
+
 def test_invalid_filters_are_refused_one_by_one(gateway: Harness) -> None:
     sub = connected(gateway, "s", 5)
     assert sub.subscribe("a/#/b", "ok", "a+", "$share/ab", "$share//x", options=1) == [
