@@ -41,6 +41,9 @@ BROKEN = 3
 
 RUN_MAX = 256
 """Requests in one run: bounds what their replies may hold before anybody looks at the outbox."""
+FIRST_NUMBERS = 64
+KEEP_NUMBERS = 4096
+"""What a connection keeps for its next chunk: 32 KiB."""
 ARGUMENTS_MAX = 1024 * 1024
 BULK_BYTES_MAX = 512 * 1024 * 1024
 LINE_BYTES_MAX = 64 * 1024
@@ -69,9 +72,9 @@ class Run:
     def __init__(
         self, specials: object = frozenset(), special_names: object = frozenset(), account: object = None
     ) -> None:
-        self.numbers = array.array("q", bytes(8 * 64))
+        self.numbers = array.array("q", bytes(8 * FIRST_NUMBERS))
         self._numbers = self.numbers
-        self._room = 64
+        self._room = FIRST_NUMBERS
         self.buffer = b""
         self._view = b""
         self.origin = 0
@@ -232,6 +235,10 @@ class Run:
         """Give the borrowed buffer back: it may be resized again."""
         self.buffer = b""
         self._view = None
+        if self._room > KEEP_NUMBERS and self._partial_argc == 0:
+            self.numbers = array.array("q", bytes(8 * FIRST_NUMBERS))
+            self._numbers = self.numbers
+            self._room = FIRST_NUMBERS
 
     @cython.ccall
     @cython.exceptval(-1)

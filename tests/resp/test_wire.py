@@ -140,6 +140,16 @@ def test_a_million_promised_arguments_hold_no_memory_until_they_come() -> None:
     assert len(run.numbers) <= 64
 
 
+def test_a_request_of_many_arguments_leaves_no_memory_behind() -> None:
+    data = bytearray(request(*[b"x"] * 20_000))
+    run = Run()
+    assert run.cut(data, 0, len(data)) == wire.COMPLETE and run.count == 1
+    assert len(run.numbers) > 40_000
+    run.release()
+    assert len(run.numbers) == 64
+    assert run.cut(data, 0, len(data)) == wire.COMPLETE and len(run.arguments(0)) == 20_000
+
+
 def test_a_copied_run_stands_without_its_buffer() -> None:
     data = bytearray(b"xx" + request(b"GET", b"a") + request(b"SET", b"b", b"c"))
     run = Run()
