@@ -17,9 +17,10 @@ ARGS ?=
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := check
-.PHONY: check setup kernels serve format lint types imports fast test pure demo bench sim fuzz crash rot faults kill peers help clean
+.PHONY: check setup kernels serve format lint types imports fast fast-here fast-there test pure demo bench sim fuzz crash rot faults kill peers help clean
 
-check: setup format lint types imports fast
+check: setup
+	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 fast-here fast-there types format lint imports
 
 $(BIN)/python:
 	@echo "setup: a virtual environment in $(VENV), by $(PYTHON)"
@@ -57,9 +58,17 @@ imports: $(STAMP)
 	@echo "imports: the contracts in pyproject.toml"
 	@mkdir -p build; $(BIN)/lint-imports > build/imports.txt 2>&1 && tail -n 2 build/imports.txt || { cat build/imports.txt; exit 1; }
 
-fast: $(STAMP)
-	@echo "fast: tests that start no process"
-	@$(PYTEST) -q -m "not slow" $(ARGS)
+# The tests that start no process, in two halves that share two cores.
+HERE := kafka mqtt tidy docs thalweg
+fast: fast-here fast-there
+
+fast-here: $(STAMP)
+	@echo "fast: tests that start no process, $(HERE)"
+	@$(PYTEST) -q -m "not slow" $(ARGS) $(HERE:%=tests/%)
+
+fast-there: $(STAMP)
+	@echo "fast: tests that start no process, the others"
+	@$(PYTEST) -q -m "not slow" $(ARGS) tests $(HERE:%=--ignore=tests/%)
 
 test: setup
 	@failed=; \
