@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from conformance.crash_points import Listener, Trace, Violation, check_streams, check_survivor, read_all
 from conformance.disk_faults import Operation, SimulatedFiles
-from substrate.api import ErrorCode, StreamId
+from substrate.api import Durability, ErrorCode, StreamId
 from substrate.disk.engine import FAILED, DiskEngine
 from substrate.engine import EngineError
 
@@ -110,7 +110,10 @@ def _recover(trace: Trace) -> None:
             if trace.engine.is_open:
                 opened = trace.engine.reopen(0)
             else:  # it failed while it was closed or opened
-                life.unwarned = life.unwarned or FAILED not in trace.files.names("")
+                if FAILED not in trace.files.names(""):
+                    life.unwarned.update(
+                        stream for stream, config in life.configs.items() if config.durability is not Durability.SYNC
+                    )
                 trace.engine = DiskEngine(trace.files, options=trace.options)
                 opened = trace.engine.open(Listener(life), 0)
         except EngineError as error:

@@ -146,6 +146,7 @@ class DiskEngine:
             raise
         except OSError as error:
             self._keep_broken(str(error), reached)
+            self._leave_word()
             raise _engine_error(error) from error
         self._broken = ""
         streams = {StreamId(stream.id): self._ends(stream) for stream in self._streams.values()}
