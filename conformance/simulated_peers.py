@@ -361,6 +361,80 @@ class NatsConsumer(NatsPeer):
         return [position for position in range(durable) if position not in self.got]
 
 
+class NatsOwner(NatsPeer):
+    """Creates and deletes streams of its own, each name once, and publishes one message to each."""
+
+    def __init__(self, name: str, book: Book, chance: random.Random) -> None:
+        super().__init__(name, book, chance)
+        self.streams: dict[bytes, set[str]] = {}
+        """What each may be: ``there``, ``gone``."""
+        self.waiting: dict[bytes, tuple[str, int]] = {}  # name -> what was asked, and when
+        self.kept: dict[bytes, bool] = {}
+        """Whether the one message of a stream was acknowledged."""
+
+    def opened(self) -> None:
+        super().opened()
+        self.say(b'CONNECT {"verbose":false,"headers":true,"no_responders":true}\r\n')
+        self.say(b"SUB _INBOX.%s.> 1\r\n" % self.name.encode())
+
+    def act(self) -> None:
+        idle = [name for name, may in self.streams.items() if may == {"there"} and name not in self.waiting]
+        if len(self.waiting) > 2:
+            return
+        if idle and self.chance.random() < 0.6:
+            name = self.chance.choice(idle)
+            if not self.kept[name] and self.chance.random() < 0.6:
+                self._ask("message", name, name + b".x", b"one")
+            else:
+                self.streams[name] = {"there", "gone"}
+                self._ask("delete", name, b"$JS.API.STREAM.DELETE." + name, b"")
+        elif len(self.streams) < 12:
+            self.number += 1
+            name = b"%s-%d" % (self.name.encode(), self.number)
+            self.streams[name] = {"there", "gone"}
+            self.kept[name] = False
+            config = b'{"name":"%s","subjects":["%s.>"],"storage":"file"}' % (name, name)
+            self._ask("create", name, b"$JS.API.STREAM.CREATE." + name, config)
+
+    def _ask(self, what: str, name: bytes, subject: bytes, payload: bytes) -> None:
+        self.waiting[name] = (what, self.clock())
+        self.tell(subject, payload, b"_INBOX.%s.%s.%s.%d" % (self.name.encode(), what.encode(), name, self.life))
+
+    def message(self, subject: bytes, reply: bytes, head: bytes, payload: bytes) -> None:
+        what, name = subject.split(b".")[2:4]
+        asked = self.waiting.pop(name, None)
+        if asked is None or asked[0] != what.decode() or head:
+            return
+        answer = json.loads(payload)
+        if "error" in answer:
+            code = answer["error"]["code"]
+            demand(code in (500, 503), f"{self.name}: {what!r} of {name!r} gave {answer}")
+        elif what == b"message":
+            self.kept[name] = True
+        else:
+            self.streams[name] = {"there"} if what == b"create" else {"gone"}
+
+    def wake(self) -> None:
+        for name, (_, since_ns) in list(self.waiting.items()):
+            if self.clock() - since_ns > PATIENCE_NS:
+                del self.waiting[name]
+
+    def lost(self) -> None:
+        super().lost()
+        self.waiting.clear()
+
+    def owed(self) -> str:
+        return f"answers of {sorted(self.waiting)}" if self.waiting else ""
+
+    def check(self, found: dict[bytes, int]) -> None:
+        """``found``: the streams that there are, and how many messages each has."""
+        for name, may in self.streams.items():
+            is_ = "there" if name in found else "gone"
+            demand(is_ in may, f"stream {name!r} is {is_}, may be {sorted(may)}")
+            if name in found:
+                demand(found[name] >= self.kept[name], f"stream {name!r} lost its message")
+
+
 # Redis
 
 

@@ -39,6 +39,7 @@ from conformance.simulated_peers import (
     MqttPublisher,
     MqttSubscriber,
     NatsConsumer,
+    NatsOwner,
     NatsPublisher,
     Peer,
     Redis,
@@ -147,7 +148,7 @@ class Simulation:
         peers: list[Peer] = []
         if "nats" in self.protocols:
             peers += [NatsPublisher(name, book, chance) for name in ("n1", "n2")]
-            peers.append(NatsConsumer("j1", book, chance))
+            peers += [NatsConsumer("j1", book, chance), NatsOwner("o1", book, chance)]
         if "resp" in self.protocols:
             peers += [Redis(name, book, chance) for name in ("r1", "r2")]
         if "mqtt" in self.protocols:
@@ -504,6 +505,10 @@ class Simulation:
         for peer in self.peers:
             if isinstance(peer, MqttSubscriber):
                 peer.check([one for one in self.peers if isinstance(one, MqttPublisher)])
+            elif isinstance(peer, NatsOwner):
+                topics = self.gateway.sequencer.topics.topics
+                streams = self.gateway.sequencer.layer.streams
+                peer.check({name: streams[topic.streams[0]].next for (_, name), topic in topics.items()})
             elif isinstance(peer, Redis):
                 peer.check(self.ask_redis)
             elif isinstance(peer, KafkaConsumer):

@@ -116,6 +116,8 @@ class Sequencer:
         self._retain_ns = 0
         self._routes: dict[StreamId, Route] = {}
         self._replaying = False
+        self._serving = False
+        """Replay is over: what the engine refuses now ends the epoch, it does not stop the start."""
         self._deleted: list[StreamId] = []
         """Found deleted while the control stream was replayed."""
         self.uncaptured = 0
@@ -133,6 +135,7 @@ class Sequencer:
         self.now_ns = now_ns
         self.layer.open(now_ns // 1_000_000)
         self._replay_all()
+        self._serving = True
         self.end()
 
     def _new_topics(self) -> Topics:
@@ -223,6 +226,14 @@ class Sequencer:
     def _topic_set(self, topic: Topic) -> None:
         if self._replaying:
             return  # only what is left at the end is opened
+        try:
+            self._open_topic(topic)
+        except EngineError as error:
+            if not self._serving:
+                raise
+            self.layer.failed(self.layer.shard, self.layer.durable_commit, str(error))
+
+    def _open_topic(self, topic: Topic) -> None:
         for stream, key in stream_keys(topic):
             if stream in self.layer.streams:
                 if self.layer.streams[stream].config != topic.config:
@@ -322,10 +333,12 @@ class Sequencer:
             self.interest.release(*key)
         self.topics = self._new_topics()
         self._routes.clear()
+        self._serving = False
         try:
             self._replay_all()
         except EngineError as error:
             self.layer.failed(self.layer.shard, Commit(self.layer.commit_next - 1), str(error))
+        self._serving = True
         self.layer.recovered()
         for session, token, _ in parked.values():
             if not any(world.executor is session for world in self._worlds.values()):

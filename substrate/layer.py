@@ -125,7 +125,7 @@ class StreamLayer:
         self.commit_next = Commit(1)
         self._dirty: list[Stream] = []
         self._turn_bytes = 0
-        self._durable_commit = Commit(0)
+        self.durable_commit = Commit(0)
         self._after: deque[tuple[Commit, Callable[[], None]]] = deque()
         """What the engine is asked to do for good once a commit is durable: trims and deletions."""
         self._ready: list[Callable[[], None]] = []
@@ -145,7 +145,7 @@ class StreamLayer:
         self._opened = self.engine.open(self, now_ms)
         self.epoch = self._opened.epoch
         self.commit_next = Commit(self._opened.commit + 1)
-        self._durable_commit = self._opened.commit
+        self.durable_commit = self._opened.commit
         self.now_ms = max(self.now_ms, now_ms)
 
     def create(self, stream: StreamId, key: StreamKey, config: StreamConfig) -> None:
@@ -523,7 +523,7 @@ class StreamLayer:
             for found in touched:
                 if found.config.durability is Durability.MEMORY:
                     found.written = found.durable = found.next
-        if parts:
+        if parts and not self.broken:  # what was ordered before the epoch ended within this turn is lost with it
             number = self.commit_next
             self.commit_next = Commit(number + 1)
             self._in_flight.append((number, ends))
@@ -532,7 +532,7 @@ class StreamLayer:
             try:
                 self.engine.append(Frame(number, parts))
             except EngineError as error:
-                self.failed(self.shard, self._durable_commit, str(error))
+                self.failed(self.shard, self.durable_commit, str(error))
         for found in touched:
             for watch in found.watchers:
                 if watch.level is Level.ORDERED or found.config.durability is Durability.MEMORY:
@@ -549,10 +549,10 @@ class StreamLayer:
             try:
                 act()
             except EngineError as error:
-                self.failed(self.shard, self._durable_commit, str(error))
+                self.failed(self.shard, self.durable_commit, str(error))
 
     def _once_durable(self, commit: Commit, act: Callable[[], None]) -> None:
-        if commit <= self._durable_commit:
+        if commit <= self.durable_commit:
             self._ready.append(act)
         else:
             self._after.append((commit, act))
@@ -583,7 +583,7 @@ class StreamLayer:
                 for watch in found.watchers:
                     if watch.level is not Level.ORDERED:
                         self._advanced[id(watch)] = watch
-        self._durable_commit = max(self._durable_commit, commit)
+        self.durable_commit = max(self.durable_commit, commit)
         while self._after and self._after[0][0] <= commit:
             self._ready.append(self._after.popleft()[1])
         self._on_durable(shard, commit)
@@ -612,7 +612,7 @@ class StreamLayer:
             return False
         self.epoch = self._opened.epoch
         self.commit_next = Commit(self._opened.commit + 1)
-        self._durable_commit = self._opened.commit
+        self.durable_commit = self._opened.commit
         self._dirty = [found for found in self._dirty if found.config.durability is Durability.MEMORY]
         self._turn_bytes = 0
         self._ready = []
