@@ -207,6 +207,16 @@ class World(Protocol):
     """
 
     @property
+    def stream(self) -> StreamId:
+        """The executor's own state stream."""
+        ...
+
+    @property
+    def broken(self) -> bool:
+        """Whether nothing can be made durable now: what is recorded is dropped, and the executor is soon made anew."""
+        ...
+
+    @property
     def now_ns(self) -> int:
         """Time of this turn, stamped once; a state machine reads no other clock."""
         ...

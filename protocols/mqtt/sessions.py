@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from protocols.api import Called, World
 from protocols.mqtt import errors, mapping, requests
@@ -50,7 +50,6 @@ from substrate.api import (
     Account,
     Group,
     Record,
-    StreamId,
     Tail,
 )
 
@@ -62,12 +61,6 @@ SUBSCRIPTIONS_MAX = 10_000
 SESSIONS_MAX = 100_000
 PULL_PACKETS_MAX = 1000
 PULL_BYTES_MAX = 256 * 1024
-
-
-class OwnWorld(World):
-    """A world that says which stream is the executor's."""
-
-    stream: StreamId
 
 
 class Sessions:
@@ -237,7 +230,7 @@ class Sessions:
     def own_tail(self) -> Tail | None:
         """Of the state stream."""
         found: list[object] = []
-        stream = cast(OwnWorld, self.world).stream
+        stream = self.world.stream
         self.ask(lambda token: self.world.query("tail", stream, token), found.append)
         return found[0] if found and isinstance(found[0], Tail) else None
 

@@ -191,7 +191,7 @@ class JetStream:
     @property
     def halted(self) -> bool:
         """Nothing can be recorded now: this executor is about to be made anew."""
-        return bool(getattr(self.world, "broken", False))
+        return self.world.broken
 
     def unreadable(self, consumer: Consumer, answer: Answer) -> None:
         """A stream's records could not be read: said, and tried again when something comes or falls due."""
