@@ -318,7 +318,10 @@ class Gateway:
                 for connection in list(members):
                     connection.abort()
             driver.flush()
-            driver.sequencer.close()
+            try:
+                driver.sequencer.close()
+            except EngineError as error:
+                driver.note("storage_failures", f"at stop: {error}")
         if self._files is not None:
             self._files.shut()
             self._files = None

@@ -19,6 +19,7 @@ from thalweg.ops import Ops
 if TYPE_CHECKING:
     from thalweg.gateway import Gateway
 
+FILES_MAX = 1 << 18
 STOP_S_MAX = 4.5
 """What a clean stop may take; after that the process ends as after a kill, which loses nothing acknowledged."""
 
@@ -44,6 +45,7 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    raise_file_limit()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, Interrupts(stop))
     gateway = Gateway(config)
