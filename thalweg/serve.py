@@ -72,6 +72,17 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     return await end(gateway, ops, ready_file)
 
 
+def raise_file_limit() -> None:
+    """Connections and segments are files: take as many as the system allows without asking anybody."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(hard, FILES_MAX)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 class Interrupts:
     """Ctrl-C asks to stop; whoever presses it twice does not want to wait for goodbyes."""
 
