@@ -984,7 +984,7 @@ class KafkaConsumer(KafkaPeer):
         self.ask(OFFSET_FETCH, COMMITTED_VERSION, self.make(OFFSET_FETCH, group_id=group, topics=[topic]), about)
 
     def _committed(self, key: int, message: Any, about: Any) -> None:
-        found = message.topics[0].partitions[0] if message.topics else None
+        found: Any = message.topics[0].partitions[0] if message.topics else None
         code = message.error_code if key == OFFSET_FETCH else 0
         code = code or found.error_code
         may_be = self.groups[self.group()]
