@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import struct
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from protocols.outbox import Outbox
 from substrate.api import DEFAULT_ACCOUNT, Ack, Address, Appended, CreateTopic, Group
 from substrate.memory import MemoryEngine
 from thalweg.config import Config
-from thalweg.gateway import Driver, accept
+from thalweg.gateway import Driver, Gateway, accept
 
 ORDERS = Address(b"orders")
 DEADLINE_S = 20
@@ -416,5 +417,21 @@ def test_a_connection_above_the_limit_is_refused(run):
             assert await read_frame(reader) == b"still"
             writer.close()
             second.close()
+
+    run(scenario)
+
+
+def test_the_whole_gateway_serves_on_either_loop(run):
+    async def scenario():
+        config = Config(data=":memory:")
+        for name in ("kafka", "mqtt", "resp", "nats"):
+            listen = "127.0.0.1:0" if name == "nats" else "off"
+            config = dataclasses.replace(config, **{name: dataclasses.replace(getattr(config, name), listen=listen)})
+        async with Gateway(config) as gateway:
+            reader, writer = await asyncio.open_connection(*gateway.listeners["nats"])
+            assert (await reader.readline()).startswith(b"INFO ")
+            writer.write(b'CONNECT {"verbose":false}\r\nPING\r\n')
+            assert await reader.readline() == b"PONG\r\n"
+            writer.close()
 
     run(scenario)
