@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -21,7 +22,7 @@ SECONDS = 0.1
 
 @pytest.fixture(scope="module")
 def server(gateway: GatewayProcess) -> Server:
-    if shutil.which("cc") is None or shutil.which("make") is None:
+    if shutil.which(os.environ.get("CC", "cc").split()[0]) is None or shutil.which("make") is None:
         pytest.skip("the generators are C: no compiler here")
     subprocess.run(["make", "-s", "-C", str(ROOT / "bench")], check=True)
     return Server("thalweg", gateway.pid, {name: gateway.port(name) for name in ("kafka", "nats", "mqtt", "resp")})
