@@ -161,7 +161,7 @@ class Harness(Hub):
         """Lend the session a buffer, and spoil it afterwards: whoever kept a part of it is found out."""
         buffer = bytearray(data)
         try:
-            return session.receive(buffer, 0, len(buffer), self.now_ns)
+            return session.receive(memoryview(buffer), 0, len(buffer), self.now_ns)
         finally:
             buffer[:] = b"\xee" * len(buffer)
 

@@ -181,6 +181,7 @@ class Session(Protocol):
     def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
         """Take complete frames of ``data[start:end]``; return the offset up to which it took.
 
+        A ``memoryview`` is borrowed; a ``bytearray`` is the session's to keep: a large frame in a buffer of its own.
         What it did not take is given again, with more behind it. May raise WireError: then the outbox is sent and the
         connection closed.
         """

@@ -3,7 +3,8 @@
 
 Reading. All connections read into the driver's one buffer; what a session does not take of it (a part of a frame) is
 kept in ``rest`` and put before the next read. A frame that does not fit gets a buffer of its own, of exactly
-``session.wants_bytes`` if the session knows: that buffer is given away with the ``receive`` that completes it.
+``session.wants_bytes`` if the session knows: that buffer is given away with the ``receive`` that completes it (it is a
+``bytearray``; the shared one is given as a ``memoryview``, borrowed).
 
 Writing. At the end of a turn ``flush`` sends what the outbox has ready, straight to the socket while the kernel takes
 it; the rest goes through the transport in pieces, and until it is drained the outbox keeps what comes. An outbox beyond
@@ -142,7 +143,7 @@ class Connection:
         if self.closed or self.lingering:
             return
         if self.rest is None:
-            self.take(self.driver.buffer, count)
+            self.take(self.driver.view, count)
         elif self.given or self.rest_bytes > self.driver.share_bytes:
             self.rest_bytes += count
             if self.given and self.rest_bytes < len(self.rest):
@@ -158,7 +159,7 @@ class Connection:
             self.driver.buffer[: self.rest_bytes] = memoryview(self.rest)[: self.rest_bytes]
             self.rest = None
             self.rest_bytes = 0
-            self.take(self.driver.buffer, end)
+            self.take(self.driver.view, end)
 
     def eof_received(self) -> bool:
         """The peer says no more. What it asked for and what is only to become durable is still answered."""

@@ -94,7 +94,8 @@ class _Produce:
         assert topic is not None and records is not None
         stream: StreamId = topic.streams[index]
         port = self.exchange.port
-        port.append(stream, bytearray(records), ACKS[self.acks], self.exchange.ask(answered))
+        batch = records if self.exchange.session.keeps_data else bytearray(records)  # else the bytes are only borrowed
+        port.append(stream, batch, ACKS[self.acks], self.exchange.ask(answered))
 
     def _finish(self) -> None:
         exchange = self.exchange

@@ -77,7 +77,7 @@ class KafkaSession:
 
     __slots__ = (
         "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "closing", "deadline_ns",
-        "in_flight", "now_ns", "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
+        "in_flight", "keeps_data", "now_ns", "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
     )  # fmt: skip
 
     def __init__(self, port: Port, settings: Settings | None = None) -> None:
@@ -87,6 +87,7 @@ class KafkaSession:
         self.deadline_ns = 0
         self.closing = False
         self.wants_bytes = 0
+        self.keeps_data = False
         self.now_ns = 0
         self.account: Account | None = None
         self.peer = ("", 0)
@@ -115,6 +116,7 @@ class KafkaSession:
         self._stopped = False
         self.wants_bytes = 0
         self._within_frame = False
+        self.keeps_data = type(data) is bytearray
         settings = self.settings
         view = memoryview(data)
         while not self.closing:

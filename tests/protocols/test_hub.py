@@ -28,7 +28,8 @@ class Line:
 
     def receive(self, data, start, end, now_ns):
         self.now_ns = now_ns
-        while not self.blocked and (stop := data.find(b"\n", start, end)) >= 0:
+        text = bytes(data)
+        while not self.blocked and (stop := text.find(b"\n", start, end)) >= 0:
             self.line(bytes(data[start:stop]))
             start = stop + 1
         return start
