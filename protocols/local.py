@@ -148,8 +148,8 @@ class Sequencer:
         self.calls.executors.clear()
         self._wakes = []
         self._deleted = []
+        self.calls.executors.clear()
         world = LocalWorld(self, cast(Executor, self.topics), CONTROL)
-        self._add(world)
         self._replaying = True
         try:
             self._replay(world)
@@ -165,16 +165,11 @@ class Sequencer:
             key = StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/" + executor.name.encode()))
             durability = self._durabilities.get(executor.name, Durability.SYNC)
             self.layer.create(stream, key, StreamConfig(durability, record_bytes_max=1 << 30))
-            world = LocalWorld(self, executor, stream)
-            self._add(world)
-            self._replay(world)
-
-    def _add(self, world: LocalWorld) -> None:
-        self._worlds[world.executor.name] = world
-        self.calls.executors[world.executor.name] = world.executor.execute
+            self._replay(LocalWorld(self, executor, stream))
 
     def _replay(self, world: LocalWorld) -> None:
-        """Load the newest checkpoint that belongs to the stream, then fold what is behind it.
+        """Load the newest checkpoint that belongs to the stream, fold what is behind it, and let the executor begin: one
+        that could not be rebuilt is not there for anybody.
 
         Raises:
             EngineError: CORRUPT: the stream's beginning is gone and no checkpoint stands in for it.
@@ -202,6 +197,8 @@ class Sequencer:
                     executor.apply(record)
                 world.unfolded_bytes += len(batch)
             at = fold.position
+        self._worlds[executor.name] = world
+        self.calls.executors[executor.name] = executor.execute
         executor.start(world)
 
     def belongs(self, stream: StreamId, checkpoint: checkpoints.Checkpoint) -> bool:

@@ -24,6 +24,7 @@ from substrate.api import (
     Rejected,
     StreamError,
 )
+from substrate.engine import EngineError
 from substrate.interest import Tokens
 from substrate.memory import MemoryEngine
 
@@ -418,3 +419,35 @@ def test_two_sinks_that_feed_one_another_do_not_hold_the_loop():
     assert harness._again, "the host is asked for another turn"
     handle.close()
     harness.run()
+
+
+def test_an_executor_that_could_not_be_rebuilt_is_told_nothing_until_it_is():
+    harness = gateway(delayed_engine=True)
+    engine = harness.sequencer.layer.engine
+    client = harness.connect("test")
+    client.session.port.call("counter", 5, 2)
+    harness.run()
+    engine.flush()
+    harness.run()
+    state = harness.sequencer._worlds["counter"].stream
+    read = engine.read
+
+    def unreadable(stream, start, bytes_max):
+        if stream == state:
+            raise EngineError(ErrorCode.UNAVAILABLE, "told to")
+        return read(stream, start, bytes_max)
+
+    engine.read = unreadable
+    engine.fail("told to")
+    harness.advance(2_000)
+    unbuilt = Counter.made[-1]
+    other = harness.connect("test")
+    other.session.port.call("counter", 1, 3)
+    assert isinstance(other.session.answers[-1][1], Failed)
+    other.close()
+    assert harness.sequencer.layer.broken and not unbuilt.gone_sessions
+    engine.read = read
+    harness.advance(5_000)
+    assert not harness.sequencer.layer.broken and Counter.made[-1].total == 5
+    client.session.port.call("counter", 1, 4)
+    assert client.session.answers[-1][1].answer == 6
