@@ -25,6 +25,7 @@ cdef class Outbox:
     cpdef sent(self, Py_ssize_t count)
     cpdef Py_ssize_t ready(self)
     cpdef bint large(self)
+    cpdef Py_ssize_t size(self)
     cdef int _bound(self) except? -1
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef int _mark(self) except? -1

@@ -220,7 +220,8 @@ class Outbox:
         """Whether ``shrink`` would give something back."""
         return len(self._out) > KEEP_BYTES
 
-    def size(self) -> int:
+    @cython.ccall
+    def size(self) -> cython.Py_ssize_t:
         """Bytes unsent, ready or not."""
         return self._fill - self._head + self._parked_bytes
 

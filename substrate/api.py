@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NewType, Protocol
 
-from substrate.group import Group, Record
+from substrate.group import Called, Group, Record
 
 Account = NewType("Account", str)
 Address = NewType("Address", bytes)
@@ -276,17 +276,6 @@ class NewProducerId:
 
 Answer = object
 """One of the classes above, or what an executor answers."""
-
-
-class Called:
-    """What an executor answers: ``answer`` is opaque to the port; ``commit`` is what to wait for."""
-
-    __slots__ = ("answer", "commit", "shard")
-
-    def __init__(self, answer: object, commit: int = 0, shard: int = 0) -> None:
-        self.answer = answer
-        self.commit = commit
-        self.shard = shard
 
 
 class Pattern(Protocol):

@@ -21,3 +21,8 @@ cdef class Group:
     cpdef add_with_headers(self, Py_ssize_t offset, Py_ssize_t length, tuple headers)
     cpdef bytes value(self, Py_ssize_t index)
     cpdef list records(self)
+
+cdef class Called:
+    cdef public object answer
+    cdef public long long commit
+    cdef public long long shard

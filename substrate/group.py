@@ -8,6 +8,7 @@ A group borrows ``buffer`` (the connection's read buffer): whoever is given one 
 from __future__ import annotations
 
 import array
+from typing import Any
 
 import cython
 
@@ -165,3 +166,13 @@ class Group:
             group.base = records[0].position
             group.timestamp_ms = records[0].timestamp_ms
         return group
+
+
+@cython.cclass
+class Called:
+    """What an executor answers: ``answer`` is opaque to the port; ``commit`` is what to wait for. Made for every call."""
+
+    def __init__(self, answer: object, commit: cython.longlong = 0, shard: cython.longlong = 0) -> None:
+        self.answer: Any = answer
+        self.commit = commit
+        self.shard = shard

@@ -6,7 +6,10 @@ cdef class Turn:
     cdef object _begin
     cdef object _call_soon
     cdef object _end
+    cdef int _reads
+    cdef bint _scheduled
     cpdef long long enter(self)
+    cpdef read(self)
 
 cdef class Connection:
     cdef object driver
@@ -31,6 +34,7 @@ cdef class Connection:
     cpdef flush(self)
     cdef take(self, object data, Py_ssize_t end)
     cdef keep(self, object data, Py_ssize_t start, Py_ssize_t end)
+    cdef received(self, Py_ssize_t count)
     cdef finish(self)
     cdef send_ready(self)
     cdef _send_direct(self)

@@ -32,6 +32,8 @@ else:
 PIECE_BYTES = 4 * 1024
 TRANSPORT_BYTES = 256 * 1024
 LINGER_S = 1.0
+READS_MAX = 16
+"""Of one turn. Measured with 50 clients of one SET each: 0.73 of redis-server's throughput, 0.54 with no bound."""
 GIVEN_BYTES_MAX = 128 * 1024 * 1024
 BELIEVED_TIMES = 64
 """A frame's announced length is made room for once a 64th of it is there: room for nothing costs nothing."""
@@ -39,11 +41,17 @@ BELIEVED_TIMES = 64
 
 @cython.cclass
 class Turn:
-    """Whether a turn is under way, and its time. The first to enter has its end called soon."""
+    """Whether a turn is under way, and its time. The first to enter has its end called soon.
+
+    A turn of very many reads ends early: the peers that were served first need not wait for the last, and on another
+    core they work while this one goes on.
+    """
 
     def __init__(self, begin: object, call_soon: object, end: object) -> None:
         self.under_way = False
         self.now_ns = 0
+        self._reads = 0
+        self._scheduled = False
         self._begin = begin
         self._call_soon = call_soon
         self._end = end
@@ -53,10 +61,26 @@ class Turn:
         """Something happens: returns this turn's time."""
         if not self.under_way:
             self.under_way = True
+            self._reads = 0
             self.now_ns = time.time_ns()
             self._begin(self.now_ns)
-            self._call_soon(self._end)
+            if not self._scheduled:
+                self._scheduled = True
+                self._call_soon(self.soon)
         return self.now_ns
+
+    def soon(self) -> None:
+        """The loop's pass is over."""
+        self._scheduled = False
+        if self.under_way:
+            self._end()
+
+    @cython.ccall
+    def read(self):
+        """A connection was served, and nothing of it is under way any more."""
+        self._reads += 1
+        if self._reads >= READS_MAX and self.under_way:
+            self._end()
 
     def over(self) -> None:
         self.under_way = False
@@ -142,6 +166,11 @@ class Connection:
     def buffer_updated(self, count: cython.Py_ssize_t) -> None:
         if self.closed or self.lingering:
             return
+        self.received(count)
+        self.turn.read()
+
+    @cython.cfunc
+    def received(self, count: cython.Py_ssize_t):
         if self.rest is None:
             self.take(self.driver.view, count)
         elif self.given or self.rest_bytes > self.driver.share_bytes:
