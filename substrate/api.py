@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import NewType, Protocol
 
-from substrate.group import Called, Group, Record
+from substrate.group import Called as Called
+from substrate.group import Group, Record
 
 Account = NewType("Account", str)
 Address = NewType("Address", bytes)

@@ -142,7 +142,7 @@ class KafkaSession:
         settings = self.settings
         if self.in_flight >= settings.requests_in_flight_max:
             return True
-        return self.outbox.size() + self.owed_bytes > settings.unsent_bytes_max
+        return bool(self.outbox.size() + self.owed_bytes > settings.unsent_bytes_max)
 
     def _handle(self, frame: memoryview) -> None:
         header = read_header(frame)
