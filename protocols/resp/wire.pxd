@@ -32,6 +32,7 @@ cdef class Run:
     cdef Py_ssize_t _partial_index
     cdef Py_ssize_t _partial_position
     cdef long long _number
+    cdef long long _plain
     cdef Py_ssize_t _next
     cpdef int cut(self, object data, Py_ssize_t start, Py_ssize_t end) except? -1
     cpdef list arguments(self, Py_ssize_t at)

@@ -98,6 +98,7 @@ class Run:
         self.peer = b"?:0"
         self.specials = specials
         self.special_names = special_names
+        self._plain = 0
         self.bulk_bytes_max = BULK_BYTES_MAX
         self.run_max = RUN_MAX
         self._partial_at = 0
@@ -117,6 +118,7 @@ class Run:
         slot: cython.Py_ssize_t
         here: cython.Py_ssize_t
         state: cython.int
+        arguments_max: cython.Py_ssize_t = ARGUMENTS_MAX  # a module's constant is an object: not compared for each request
         self.buffer = data
         self._view = data
         self.origin = start
@@ -149,12 +151,12 @@ class Run:
                     if end - position > LINE_BYTES_MAX:
                         return self._broken(position, "too big mbulk count string")
                     break
-                if state == 2 or self._number > ARGUMENTS_MAX:
+                if state == 2 or self._number > arguments_max:
                     return self._broken(position, "invalid multibulk length")
                 if self._number <= 0:
                     position = self._next
                     continue
-                if self._number > STRANGER_ARGUMENTS_MAX and not self.trusted:
+                if not self.trusted and self._number > STRANGER_ARGUMENTS_MAX:
                     return self._broken(position, "unauthenticated multibulk length")
                 argc = self._number
                 index = 0
@@ -173,7 +175,7 @@ class Run:
                     break
                 if state == 2 or self._number < 0 or self._number > self.bulk_bytes_max:
                     return self._broken(position, "invalid bulk length")
-                if self._number > STRANGER_BULK_BYTES_MAX and not self.trusted:
+                if not self.trusted and self._number > STRANGER_BULK_BYTES_MAX:
                     return self._broken(position, "unauthenticated bulk length")
                 if self._next + self._number + 2 > end:
                     self.wants = self._next + self._number + 2 - position
@@ -375,9 +377,12 @@ class Run:
     def _is_special(self, at: cython.Py_ssize_t) -> cython.bint:
         packed: cython.longlong = self._numbers[at]
         if packed:
-            if packed == 7628147 or packed == 7628135:  # set, get
+            if packed == self._plain:  # as the last one
                 return False
-            return packed in self.specials
+            if packed in self.specials:
+                return True
+            self._plain = packed
+            return False
         start: cython.Py_ssize_t = self.origin + self._numbers[at + 2] + self._numbers[at + 4]
         length: cython.Py_ssize_t = self._numbers[at + 5]
         if length > 24:
