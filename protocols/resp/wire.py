@@ -118,7 +118,8 @@ class Run:
         slot: cython.Py_ssize_t
         here: cython.Py_ssize_t
         state: cython.int
-        arguments_max: cython.Py_ssize_t = ARGUMENTS_MAX  # a module's constant is an object: not compared for each request
+        # a module's constant is an object: it is not compared for each request
+        arguments_max: cython.Py_ssize_t = ARGUMENTS_MAX
         self.buffer = data
         self._view = data
         self.origin = start
