@@ -2,6 +2,7 @@ from protocols.outbox cimport Outbox
 
 cdef class Turn:
     cdef public bint under_way
+    cdef public bint commits
     cdef public long long now_ns
     cdef object _begin
     cdef object _call_soon

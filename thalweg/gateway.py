@@ -68,6 +68,7 @@ class Driver(Hub):
 
     def touched(self) -> None:
         self.turn.enter()
+        self.turn.commits = True
 
     def end_turn(self) -> None:
         self.turn.over()
