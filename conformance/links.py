@@ -81,6 +81,7 @@ async def check_order_and_sizes(case: LinkCase) -> None:
     near, far, close = await _pair(case)
     assert near.link is not None and far.link is not None
     sizes = [0, 1, 2, 3, 1000, 16 * 1024, 16 * 1024 + 1, 100_000, 1_000_000, 0, 7]
+    largest = bytes(FRAME_BYTES_MAX)
     sent = [bytes((index % 256,)) * size for index, size in enumerate(sizes)] + [b"%d" % index for index in range(2000)]
     back = [frame[::-1] for frame in sent]
     for frame, answer in zip(sent, back, strict=True):
@@ -89,6 +90,11 @@ async def check_order_and_sizes(case: LinkCase) -> None:
     await case.settle(lambda: len(far.frames) == len(sent) and len(near.frames) == len(back))
     assert far.frames == sent, "frames arrive whole and in order"
     assert near.frames == back, "in both directions at once"
+    near.link.send(largest)
+    await case.settle(lambda: far.frames[-1] == largest)
+    await case.settle(lambda: near.link is not None and near.link.credit >= FRAME_BYTES_MAX)
+    near.link.send(largest)  # what was consumed but not told yet never holds up a frame
+    await case.settle(lambda: far.frames[-2:] == [largest, largest])
     near.link.close()
     await close()
 

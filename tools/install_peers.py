@@ -19,6 +19,9 @@ PACKAGES = {
     "mosquitto-clients": [],
     "kcat": [],
     "etcd-server": ["etcd"],
+    "iproute2": [],
+    "nftables": ["nftables"],
+    "tshark": [],
 }
 """Debian package -> the services that installing it starts."""
 

@@ -24,8 +24,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 Frame = bytes | bytearray | memoryview
-FRAME_BYTES_MAX = 16 * 1024 * 1024
-WINDOW_BYTES = 4 * 1024 * 1024
+FRAME_BYTES_MAX = 12 * 1024 * 1024
+"""A batch of 8 MiB and what goes with it."""
+WINDOW_BYTES = 16 * 1024 * 1024
 
 
 class LinkError(Exception):

@@ -12,7 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from transports.api import FRAME_BYTES_MAX, WINDOW_BYTES, Accept, Frame, Link, LinkError, LinkHandler
+from transports.api import WINDOW_BYTES, Accept, Frame, Link, LinkError, LinkHandler
+from transports.window import Window
 
 RETRY_NS = 100_000_000
 
@@ -134,10 +135,8 @@ class SimulatedLink:
         self._here = here
         self._there = there
         self._handler = handler
-        self._credit = WINDOW_BYTES
+        self._window = Window()
         self._allowed = WINDOW_BYTES
-        self._starved = False
-        self._ungranted = 0
         self._closed = False
         self._queue: deque[Callable[[SimulatedLink], None]] = deque()
         self._last_ns = 0
@@ -149,31 +148,22 @@ class SimulatedLink:
 
     @property
     def credit(self) -> int:
-        return 0 if self._closed else self._credit
+        return 0 if self._closed else self._window.credit
 
     def send(self, frame: Frame) -> None:
         """See ``transports.api.Link``."""
-        size = len(frame)
         if self._closed:
             raise LinkError("closed")
-        if size > FRAME_BYTES_MAX:
-            raise LinkError(f"frame of {size} bytes, limit {FRAME_BYTES_MAX}")
-        if size > self._credit:
-            self._starved = True
-            raise LinkError(f"frame of {size} bytes, credit for {self._credit}")
-        self._credit -= size
-        if self._credit == 0:
-            self._starved = True
+        self._window.spend(len(frame))
         data = bytes(frame)
         self._carry(len(data), lambda far: far.arrive(data))
 
     def grant(self, size: int) -> None:
         """See ``transports.api.Link``."""
-        self._ungranted += size
-        if self._ungranted >= WINDOW_BYTES // 4 and not self._closed:
-            granted, self._ungranted = self._ungranted, 0
-            self._allowed += granted
-            self._carry(12, lambda far: far.more(granted))
+        owed = self._window.consume(size)
+        if owed and not self._closed:
+            self._allowed += owed
+            self._carry(12, lambda far: far.more(owed))
 
     def close(self, reason: str = "") -> None:
         """See ``transports.api.Link``."""
@@ -212,9 +202,7 @@ class SimulatedLink:
             self._handler.received(view)
 
     def more(self, size: int) -> None:
-        self._credit += size
-        if self._starved and not self._closed:
-            self._starved = False
+        if self._window.granted(size) and not self._closed:
             self._handler.granted()
 
     def end(self, reason: str) -> None:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from transports import framing
-from transports.api import FRAME_BYTES_MAX, WINDOW_BYTES, Accept, Frame, Link, LinkError, LinkHandler
+from transports.api import Accept, Frame, Link, LinkError, LinkHandler
+from transports.window import Window
 
 COPY_BYTES_MAX = 16 * 1024
 """Frames up to this are joined with their neighbours into one write; larger ones are written by themselves."""
@@ -33,9 +34,7 @@ class StreamLink(asyncio.Protocol):
         self._scheme = scheme
         self._joined = joined
         self._receiver = framing.Receiver()
-        self._credit = WINDOW_BYTES
-        self._starved = False
-        self._ungranted = 0
+        self._window = Window()
         self._out: list[bytes] = []
         self._flushing = False
         self._closed = False
@@ -75,11 +74,11 @@ class StreamLink(asyncio.Protocol):
             self._end(f"the peer broke the framing: {error}", abort=True)
 
     def _granted(self, size: int) -> None:
-        self._credit += size
-        if self._credit > WINDOW_BYTES:
-            raise framing.FramingError(f"credit beyond the window of {WINDOW_BYTES} bytes")
-        if self._starved:
-            self._starved = False
+        try:
+            told = self._window.granted(size)
+        except ValueError as error:
+            raise framing.FramingError(str(error)) from None
+        if told:
             self._handler.granted()
 
     def eof_received(self) -> bool:
@@ -92,21 +91,14 @@ class StreamLink(asyncio.Protocol):
 
     @property
     def credit(self) -> int:
-        return 0 if self._closed else self._credit
+        return 0 if self._closed else self._window.credit
 
     def send(self, frame: Frame) -> None:
         """See ``transports.api.Link``."""
-        size = len(frame)
         if self._closed:
             raise LinkError("closed")
-        if size > FRAME_BYTES_MAX:
-            raise LinkError(f"frame of {size} bytes, limit {FRAME_BYTES_MAX}")
-        if size > self._credit:
-            self._starved = True
-            raise LinkError(f"frame of {size} bytes, credit for {self._credit}")
-        self._credit -= size
-        if self._credit == 0:
-            self._starved = True
+        size = len(frame)
+        self._window.spend(size)
         self._put(framing.frame_head(size))
         if size <= COPY_BYTES_MAX:
             self._put(bytes(frame))
@@ -117,11 +109,10 @@ class StreamLink(asyncio.Protocol):
 
     def grant(self, size: int) -> None:
         """See ``transports.api.Link``."""
-        self._ungranted += size
-        if self._ungranted >= WINDOW_BYTES // 4 and not self._closed:
-            self._receiver.grant(self._ungranted)
-            self._put(framing.credit(self._ungranted))
-            self._ungranted = 0
+        owed = self._window.consume(size)
+        if owed and not self._closed:
+            self._receiver.grant(owed)
+            self._put(framing.credit(owed))
 
     def close(self, reason: str = "") -> None:
         """See ``transports.api.Link``."""
