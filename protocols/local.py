@@ -610,6 +610,8 @@ class LocalWorld(LocalPort):
         return self._record(value, _span(len(value)), 1, key, [headers] if headers else None, len(value))
 
     def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
+        if self._sequencer.volatile:
+            return 0
         size = spans[1] if count == 1 else sum(spans[1 : 2 * count : 2])
         return self._record(buffer, spans, count, key, None, size)
 
