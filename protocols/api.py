@@ -15,7 +15,7 @@ Rules of the seam:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from protocols.outbox import Outbox
@@ -312,12 +312,10 @@ class Executor(Protocol):
     def load(self, data: bytes) -> None: ...
 
 
-Factory = Callable[[Port], Session]
 __all__ = [
     "Account",
     "Called",
     "Executor",
-    "Factory",
     "Handle",
     "Port",
     "Refused",

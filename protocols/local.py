@@ -607,6 +607,8 @@ class LocalWorld(LocalPort):
         return bool(self._sequencer.layer.broken)
 
     def record(self, value: bytes, key: bytes = b"", headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> int:
+        if self._sequencer.volatile:
+            return 0
         return self._record(value, _span(len(value)), 1, key, [headers] if headers else None, len(value))
 
     def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
@@ -618,10 +620,7 @@ class LocalWorld(LocalPort):
     def _record(
         self, buffer: object, spans: Sequence[int], count: int, key: bytes, headers: list[object] | None, size: int
     ) -> int:
-        sequencer = self._sequencer
-        if sequencer.volatile:
-            return 0
-        layer = sequencer.layer
+        layer = self._sequencer.layer
         found = layer.streams[self.stream]
         self.unfolded_bytes += size + 40 * count
         layer.append_slices(found, buffer, spans, count, key, headers, size)

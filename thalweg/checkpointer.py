@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from substrate import batch as batches
@@ -143,8 +142,6 @@ def main(arguments: list[str]) -> int:
         files.shut()
     return 0
 
-
-Factories = dict[str, Callable[[], "Executor"]]
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

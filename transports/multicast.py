@@ -12,7 +12,7 @@ import random
 import socket
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from transports import mold
 from transports.api import Frame, Repairer, SubscriberHandler
@@ -258,6 +258,3 @@ def _segments(data: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> Seque
                 view = memoryview(data)
                 return [view[at : at + size] for at in range(0, len(data), size)]
     return (data,)
-
-
-Keep = Callable[[int, Sequence[Frame]], None]
