@@ -19,8 +19,9 @@ from typing import cast
 
 from protocols.api import Executor, Port, Session, WireError
 from protocols.hub import Hub
+from protocols.identity import Identity, Right, Secret, Users, pattern
 from protocols.local import LocalPort
-from substrate.api import Durability
+from substrate.api import DEFAULT_ACCOUNT, Account, Durability
 from substrate.checkpoints import Checkpoint
 from substrate.engine import Engine
 from substrate.memory import MemoryEngine
@@ -307,3 +308,19 @@ def default_factories() -> Factories:
         "mqtt": lambda port: MqttSession(port, MqttSettings()),
         "resp": lambda port: RespSession(port, RespSettings()),
     }
+
+
+def user(name: str, password: str | None, account: str = DEFAULT_ACCOUNT, **rules: Sequence[str]) -> Users:
+    """One user as a user file would give it: ``read=["orders/#"]``, ``deny_write=["orders/x"]``; no rule at all: everything.
+
+    Users of several are ``users(user(...), user(...))``.
+    """
+    allow = {right: [*map(pattern, rules.get(right.value, ()))] for right in Right}
+    deny = {right: [*map(pattern, rules.get(f"deny_{right.value}", ()))] for right in Right}
+    identity = Identity(name.encode(), Account(account), allow, deny, all=not rules)
+    secret = None if password is None else Secret.of(password.encode(), b"salt", iterations=1)
+    return Users({name.encode(): (identity, secret)}, bytes(32))
+
+
+def users(*several: Users) -> Users:
+    return Users({name: entry for one in several for name, entry in one.members.items()}, bytes(32))

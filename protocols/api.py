@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from protocols.identity import Identity, Right, Secret
 from protocols.outbox import Outbox
 from substrate.api import (
     Account,
@@ -147,8 +148,18 @@ class Port(Protocol):
         """64 random bits (seeded in the simulator)."""
         ...
 
-    def account_of(self, protocol: str, user: bytes | None, secret: bytes | None) -> Account | None:
-        """Who this is; None: not let in. Without configured users everybody is of the default account."""
+    def identify(self, user: bytes | None, secret: bytes | None) -> Identity | None:
+        """Who this is and what it may do; None: not let in. Without configured users everybody is ``EVERYBODY``, whatever
+        is given. A session asks its identity's rights before it uses the port: the port asks nothing."""
+        ...
+
+    def secret_of(self, user: bytes) -> tuple[Identity, Secret] | None:
+        """What a SASL SCRAM-SHA-256 exchange is judged by; None: no such user (or none has a secret)."""
+        ...
+
+    @property
+    def users(self) -> bool:
+        """Whether users are configured."""
         ...
 
     def note(self, event: str, detail: str = "") -> None:
@@ -317,8 +328,11 @@ __all__ = [
     "Called",
     "Executor",
     "Handle",
+    "Identity",
     "Port",
     "Refused",
+    "Right",
+    "Secret",
     "Session",
     "StreamKey",
     "WireError",

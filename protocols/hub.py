@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from protocols.api import Executor, Port, Session
+from protocols.identity import Users
 from protocols.local import Host, LocalPort, Sequencer
 from protocols.outbox import Outbox
-from substrate.api import DEFAULT_ACCOUNT, Account, Commit, Durability, Shard
+from substrate.api import Commit, Durability, Shard
 from substrate.checkpoints import Checkpoint
 from substrate.engine import Engine
 
@@ -49,11 +50,12 @@ class Hub(Host):
         wrap: Callable[[LocalPort], Port] | None = None,
         load: Callable[[str], list[Checkpoint]] = lambda name: [],
         volatile: bool = False,
-        accounts: Callable[[str, bytes | None, bytes | None], Account | None] = lambda *_: DEFAULT_ACCOUNT,
+        users: Users | None = None,
     ) -> None:
         self.sequencer = Sequencer(engine, memory, executors, self, durabilities, load, volatile)
         self.factories = factories
-        self.accounts = accounts
+        self.users = users
+        """None: whoever connects may do everything. May be replaced while serving; sessions keep who they were."""
         self.dirty: list[Outbox] = []
         self.pressure: list[Outbox] = []
         """Outboxes that the ``receive`` under way delivered to though much is unsent."""
@@ -71,7 +73,7 @@ class Hub(Host):
 
     def session(self, protocol: str) -> Session:
         """A new session with a port of its own; its outbox reports to this hub."""
-        local = LocalPort(self.sequencer, self.accounts)
+        local = LocalPort(self.sequencer, lambda: self.users)
         session = self.factories[protocol](self._wrap(local) if self._wrap is not None else local)
         local.session = session
         session.outbox.dirty = self.dirty

@@ -17,6 +17,7 @@ from typing import cast
 
 from protocols.api import Executor, Handle, Session
 from protocols.calls import Caller, Calls
+from protocols.identity import EVERYBODY, Identity, Secret, Users
 from substrate import batch as batches
 from substrate import checkpoints
 from substrate.api import (
@@ -459,11 +460,9 @@ class Sequencer:
 class LocalPort:
     """A session's port in the sequencer's process: every call is answered before it returns."""
 
-    def __init__(
-        self, sequencer: Sequencer, accounts: Callable[[str, bytes | None, bytes | None], Account | None]
-    ) -> None:
+    def __init__(self, sequencer: Sequencer, users: Callable[[], Users | None]) -> None:
         self._sequencer = sequencer
-        self._accounts = accounts
+        self._users = users
         self._caller = Caller(sequencer.calls)
         self.call: Callable[[str, object, int], None] = self._caller.call
 
@@ -544,8 +543,17 @@ class LocalPort:
     def random(self) -> int:
         return self._sequencer.host.random()
 
-    def account_of(self, protocol: str, user: bytes | None, secret: bytes | None) -> Account | None:
-        return self._accounts(protocol, user, secret)
+    def identify(self, user: bytes | None, secret: bytes | None) -> Identity | None:
+        users = self._users()
+        return EVERYBODY if users is None else users.identify(user, secret)
+
+    def secret_of(self, user: bytes) -> tuple[Identity, Secret] | None:
+        users = self._users()
+        return None if users is None else users.secret(user)
+
+    @property
+    def users(self) -> bool:
+        return self._users() is not None
 
     def note(self, event: str, detail: str = "") -> None:
         self._sequencer.host.note(event, detail)
@@ -571,7 +579,7 @@ class LocalWorld(LocalPort):
     """An executor's port, and what only executors may do."""
 
     def __init__(self, sequencer: Sequencer, executor: Executor, stream: StreamId) -> None:
-        super().__init__(sequencer, lambda protocol, user, secret: None)
+        super().__init__(sequencer, lambda: None)
         self.executor = executor
         self.stream = stream
         self.folded = 0

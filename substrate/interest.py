@@ -67,6 +67,44 @@ class Tokens:
         return f"Tokens({self.text!r})"
 
 
+def covers(rule: Tokens, wanted: Tokens) -> bool:
+    """Whether ``rule`` matches every address that ``wanted`` matches."""
+    first = wanted.parts[0]
+    if rule.parts[0] in (ONE, SOME, ANY) and first not in (ONE, SOME, ANY) and rule.hides(first):
+        return False
+    return _covers(rule.parts, [SOME] if wanted.parts == [ANY] else wanted.parts)  # an address has at least one token
+
+
+def _covers(rule: list[bytes], wanted: list[bytes]) -> bool:
+    if not rule or rule[0] == ANY:
+        return bool(rule) or not wanted
+    if not wanted or wanted[0] == ANY:
+        return False
+    if rule[0] == SOME:
+        return True
+    if wanted[0] == SOME:
+        wanted = [ONE, ANY]
+    return rule[0] in (ONE, wanted[0]) and _covers(rule[1:], wanted[1:])
+
+
+def overlaps(one: Tokens, other: Tokens) -> bool:
+    """Whether some address is matched by both."""
+    for pattern, literal in ((one, other.parts[0]), (other, one.parts[0])):
+        if pattern.parts[0] in (ONE, SOME, ANY) and literal not in (ONE, SOME, ANY) and pattern.hides(literal):
+            return False
+    return _overlaps(one.parts, other.parts)
+
+
+def _overlaps(one: list[bytes], other: list[bytes]) -> bool:
+    if one[:1] == [ANY] or other[:1] == [ANY]:
+        return True
+    if not one or not other:
+        return not one and not other
+    if SOME in (one[0], other[0]):
+        return True
+    return (one[0] == ONE or other[0] == ONE or one[0] == other[0]) and _overlaps(one[1:], other[1:])
+
+
 class Glob:
     """A Redis pattern over the textual name (``text(address)``): ``*``, ``?``, ``[a-c]``, ``[^a]``, ``\\x``."""
 

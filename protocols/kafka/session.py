@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from protocols.api import Port, WireError
+from protocols.api import Identity, Port, WireError
 from protocols.kafka import commits, configs, coordination, fetch, metadata, offsets, produce, producers, topics
 from protocols.kafka.exchange import Exchange, Settings, Then
 from protocols.kafka.schema import APIS
@@ -76,7 +76,7 @@ class KafkaSession:
     """See ``protocols.api.Session``."""
 
     __slots__ = (
-        "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "closing", "deadline_ns",
+        "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "closing", "deadline_ns", "identity",
         "in_flight", "keeps_data", "now_ns", "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
     )  # fmt: skip
 
@@ -89,6 +89,7 @@ class KafkaSession:
         self.wants_bytes = 0
         self.keeps_data = False
         self.now_ns = 0
+        self.identity: Identity | None = None
         self.account: Account | None = None
         self.peer = ("", 0)
         self.in_flight = 0
@@ -106,7 +107,8 @@ class KafkaSession:
     def opened(self, peer: tuple[str, int], now_ns: int) -> None:
         self.peer = peer
         self.now_ns = self._heard_ns = now_ns
-        self.account = self.port.account_of("kafka", None, None)
+        self.identity = self.port.identify(None, None)
+        self.account = self.identity.account if self.identity is not None else None
         if self.account is None:  # users are configured, and no SASL mechanism is spoken
             self.abandon("anonymous")
         self._set_deadline()

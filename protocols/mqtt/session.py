@@ -16,7 +16,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from protocols.api import Called, Port
+from protocols.api import Called, Identity, Port
+from protocols.identity import EVERYBODY
 from protocols.mqtt import errors, mapping, requests
 from protocols.mqtt import packets as p
 from protocols.mqtt.live import CACHED_BYTES_MAX, Live, refused
@@ -75,10 +76,33 @@ class MqttSession:
     """See ``protocols.api.Session``."""
 
     __slots__ = (
-        "_account", "_addresses", "_aliases", "_asked_expiry_s", "_assigned", "_calls", "_connected", "_expiry_s",
-        "_heard_ns", "_keep_alive_ns", "_left", "_level", "_live", "_next_token", "_now_ns", "_port", "_pull_at_ns",
-        "_server_keep_alive_s", "_settings", "_steps", "_unacknowledged", "blocked", "closing", "deadline_ns",
-        "outbox", "wants_bytes",
+        "_account",
+        "_addresses",
+        "_aliases",
+        "_asked_expiry_s",
+        "_assigned",
+        "_calls",
+        "_connected",
+        "_expiry_s",
+        "_heard_ns",
+        "_identity",
+        "_keep_alive_ns",
+        "_left",
+        "_level",
+        "_live",
+        "_next_token",
+        "_now_ns",
+        "_port",
+        "_pull_at_ns",
+        "_server_keep_alive_s",
+        "_settings",
+        "_steps",
+        "_unacknowledged",
+        "blocked",
+        "closing",
+        "deadline_ns",
+        "outbox",
+        "wants_bytes",
     )  # fmt: skip
 
     def __init__(self, port: Port, settings: Settings) -> None:
@@ -91,6 +115,7 @@ class MqttSession:
         self.wants_bytes = 0
         self._level = 0  # 0: before CONNECT
         self._connected = False
+        self._identity: Identity = EVERYBODY
         self._account: Account = DEFAULT_ACCOUNT
         self._live: Live | None = None
         self._now_ns = 0
@@ -345,11 +370,12 @@ class MqttSession:
             return errors.BAD_AUTHENTICATION_METHOD
         if any(identifier == p.AUTH_DATA for identifier, _ in properties_of(packet.properties)):
             return errors.PROTOCOL_ERROR
-        account = self._port.account_of("mqtt", packet.user, packet.password)
-        if account is None:
+        identity = self._port.identify(packet.user, packet.password)
+        if identity is None:
             self._port.note("mqtt_logins_refused")
             return errors.BAD_USER_OR_PASSWORD
-        self._account = account
+        self._identity = identity
+        self._account = identity.account
         if not packet.client_id and (packet.level == 3 or (packet.level == 4 and not packet.clean)):
             return errors.CLIENT_ID_INVALID
         if packet.will is not None and refused(packet.will.topic):

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from protocols.api import Called, Port
+from protocols.api import Called, Identity, Port
+from protocols.identity import EVERYBODY, NATS_TOKEN
 from protocols.nats import errors, wire
 from protocols.nats.delivery import PROTOCOL, Delivery, NatsSink, Plan, acknowledge
 from protocols.nats.jetstream_wire import (
@@ -98,6 +99,7 @@ class NatsSession:
         self.closing = False
         self.blocked = False
         self.wants_bytes = 0
+        self.identity: Identity = EVERYBODY
         self.account: Account = DEFAULT_ACCOUNT
         self.echo = True
         self.delivery = Delivery(self, self.outbox, settings.line_bytes_max, settings.payload_bytes_max, port.random())
@@ -129,7 +131,7 @@ class NatsSession:
         self._now_ns = self._heard_ns = self._opened_ns = now_ns
         self._client_ip = peer[0]
         self._client_id = (self.port.random() & 0x7FFFFFFF) or 1
-        self._must_authenticate = self.port.account_of(PROTOCOL, None, None) is None
+        self._must_authenticate = self.port.identify(None, None) is None
         self.outbox.put_bytes(self._info())
         self._ping_ns = now_ns + min(self.settings.first_ping_ns, self.settings.ping_ns)
         self.deadline_ns = self._ping_ns
@@ -475,13 +477,14 @@ class NatsSession:
         for sink in self._subscriptions.values():
             sink.headers = headers
         self.delivery.no_responders = bool(known.get("no_responders", False)) and headers
-        user, secret = known.get("user"), known.get("pass") or known.get("auth_token")
-        account = self.port.account_of(PROTOCOL, _encoded(user), _encoded(secret))
-        if account is None:
+        user, secret, token = (_encoded(known.get(name)) for name in ("user", "pass", "auth_token"))
+        identity = self.port.identify(NATS_TOKEN, token) if token and user is None else self.port.identify(user, secret)
+        if identity is None:
             self._fatal(errors.AUTHORIZATION)
             return
         if not self._connected:
-            self.account = account
+            self.identity = identity
+            self.account = identity.account
         if self._protocol() not in (0, 1):
             self._fatal(errors.INVALID_PROTOCOL)
             return

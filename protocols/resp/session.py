@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.api import Handle, Port, WireError
+from protocols.api import Handle, Identity, Port, WireError
+from protocols.identity import EVERYBODY, REDIS_DEFAULT
 from protocols.outbox import Outbox
 from protocols.resp import wire
 from protocols.resp.catalogue import CATALOGUE
@@ -77,6 +78,7 @@ class RespSession(Lane):
         run.may_stop = True
         super().__init__(port, Outbox(REPLIES_BYTES_MAX), run)
         self.settings = settings
+        self.identity: Identity = EVERYBODY
         self.account: Account = DEFAULT_ACCOUNT
         self._open = False
         """Everybody is let in without AUTH."""
@@ -94,10 +96,11 @@ class RespSession(Lane):
 
     def opened(self, peer: tuple[str, int], now_ns: int) -> None:
         self.run.peer = f"{peer[0]}:{peer[1]}".encode()
-        account = self.port.account_of("resp", None, None)
-        self._open = account is not None
-        if account is not None:
-            self.account = account
+        identity = self.port.identify(None, None)
+        self._open = identity is not None
+        if identity is not None:
+            self.identity = identity
+            self.account = identity.account
         self._admit(self._open)
 
     def eof(self, now_ns: int) -> None:
@@ -311,10 +314,11 @@ class RespSession(Lane):
     # HELLO, AUTH, RESET
 
     def _let_in(self, user: bytes | None, secret: bytes) -> bool:
-        account = self.port.account_of("resp", user, secret)
-        if account is None:
+        identity = self.port.identify(REDIS_DEFAULT if user is None else user, secret)
+        if identity is None:
             return False
-        self.account = account
+        self.identity = identity
+        self.account = identity.account
         self._admit(True)
         return True
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.harness import Harness
+from conformance.harness import Harness, user
 from protocols.nats.session import SECOND_NS, Settings
 from substrate.api import DEFAULT_ACCOUNT, Address, Group
 from substrate.interest import Tokens
@@ -208,7 +208,7 @@ def test_closing_a_connection_ends_its_subscriptions() -> None:
 
 def test_with_users_nothing_is_listened_to_before_connect() -> None:
     harness = world()
-    harness.accounts = lambda protocol, user, secret: DEFAULT_ACCOUNT if (user, secret) == (b"u", b"p") else None
+    harness.users = user("u", "p")
     stranger = harness.connect("nats")
     assert b'"auth_required":true' in stranger.read()
     assert say(stranger, b"PING\r\n") == b"-ERR 'Authorization Violation'\r\n"

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from conformance.harness import Harness
+from conformance.harness import Harness, user, users
 from protocols.resp.keyspace import Keyspace
 from protocols.resp.session import Settings
 from protocols.resp.wire import request
-from substrate.api import DEFAULT_ACCOUNT, Account, ErrorCode
+from substrate.api import ErrorCode
 from substrate.memory import MemoryEngine
 from tests.resp.oracle import Peer, decode, keyspace_of, make_harness
 from tests.resp.test_effects import records_of
@@ -357,16 +357,10 @@ def test_hello_3_gives_maps_and_nulls_of_its_own(harness: Harness) -> None:
     assert peer.raw(request(b"GET", b"nokey")) == b"$-1\r\n"
 
 
-def accounts(protocol: str, user: bytes | None, secret: bytes | None) -> Account | None:
-    if secret == b"secret" and user in (None, b"default"):
-        return DEFAULT_ACCOUNT
-    return Account("other") if (user, secret) == (b"eve", b"x") else None
-
-
 @pytest.fixture
 def guarded() -> Harness:
     harness = make_harness()
-    harness.accounts = accounts
+    harness.users = users(user("default", "secret"), user("eve", "x", account="other"))
     return harness
 
 

@@ -19,7 +19,7 @@ PURE = {
 """No loop, socket, thread, clock, chance, environment, file or log is reachable by these."""
 
 SEAM = {
-    "protocols.api", "protocols.outbox", "substrate.address", "substrate.api", "substrate.batch", "substrate.group",
+    "protocols.api", "protocols.identity", "protocols.outbox", "substrate.address", "substrate.api", "substrate.batch", "substrate.group",
     "substrate.interest",
 }  # fmt: skip
 """What any file of a protocol may know besides its own folder."""
