@@ -18,7 +18,7 @@ from thalweg.cli import parser  # noqa: E402
 from thalweg.config import keys  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FILES = ("docs/configuration.md", "docs/metrics.md", "docs/errors.md")
+FILES = ("docs/configuration.md", "docs/cli.md", "docs/metrics.md", "docs/errors.md")
 
 
 def keys_table() -> str:

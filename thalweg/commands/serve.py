@@ -1,0 +1,41 @@
+"""``thalweg serve``: run the gateway until SIGTERM or Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pathlib
+
+from thalweg.cli import LISTENERS, add_config, complain
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--data", metavar="DIR", help="directory of everything that is kept; :memory: keeps nothing")
+    for name in LISTENERS:
+        parser.add_argument(
+            f"--{name}", metavar="ADDR", help=f"{name} listener: host:port, port 0 for any, off for none"
+        )
+    parser.add_argument(
+        "--ready-file", metavar="FILE", type=pathlib.Path, help="JSON with pid and addresses, written when all accept"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from thalweg.config import ConfigError, load
+
+    flags = {f"{name}.listen": getattr(options, name) for name in LISTENERS} | {"data": options.data}
+    given = {key: value for key, value in flags.items() if value is not None}
+    try:
+        config = load(options.config or os.environ.get("THALWEG_CONFIG") or None, os.environ, given)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            complain(mistake)
+        return 2
+    from thalweg.serve import CannotServe, serve
+
+    try:
+        return serve(config, options.ready_file)
+    except CannotServe as error:
+        complain(error)
+        return 1
