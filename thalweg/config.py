@@ -136,6 +136,24 @@ class Mqtt(Listener):
     """A longer packet costs its connection; told to MQTT 5 clients as Maximum Packet Size."""
     pending_bytes_max: Bytes = 16 * 1024 * 1024
     """QoS 0 messages to a subscriber that lets more than this pile up are dropped and counted."""
+    connect_timeout_s: Annotated[int, Ge(1), Le(3600)] = 10
+    """Who has not sent its CONNECT by then is closed."""
+    connect_bytes_max: Annotated[int, Ge(64), Le(8 * 1024 * 1024)] = 100_000
+    """A longer packet of any kind but PUBLISH costs its connection."""
+    keep_alive_max_s: Annotated[int, Ge(0), Le(65535)] = 0
+    """A longer keep alive, or none, becomes this; told to MQTT 5 clients as Server Keep Alive. 0: the client decides."""
+    receive_maximum: Annotated[int, Ge(1), Le(65535)] = 100
+    """QoS 1 and 2 messages that an MQTT 5 client may send before they are acknowledged; told as Receive Maximum."""
+    inflight_max: Annotated[int, Ge(1), Le(65535)] = 100
+    """QoS 1 and 2 messages that a client is sent before it acknowledges, if it allows as many."""
+    topic_alias_maximum: Annotated[int, Ge(0), Le(65535)] = 10
+    """Topic aliases that an MQTT 5 client may set, and that it is sent at most."""
+    session_expiry_max_s: Annotated[int, Ge(0), Le(2**31 - 1)] = 7 * 24 * 3600
+    """How long a session without its client is kept at most, whatever the client asks for; told to MQTT 5 clients."""
+    queue_messages_max: Count = 100_000
+    """Messages owed to one session; more are dropped for that session and counted."""
+    queue_bytes_max: Bytes = 64 * 1024 * 1024
+    """The same in bytes."""
     connections_max: Count = 10_000
     """Connections beyond this are closed at once."""
 

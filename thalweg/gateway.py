@@ -259,10 +259,10 @@ class Gateway:
     def _protocols(self) -> tuple[dict[str, Callable[[Port], Session]], list[Callable[[], Executor]]]:
         """Session factories of those that listen; executors of all, so that state does not depend on who listens."""
         from thalweg.executors import executors
-        from thalweg.settings import sessions
+        from thalweg.settings import mqtt_limits, sessions
 
         factories, resp = sessions(self.config, self.listeners, self._identity())
-        made = executors(resp)
+        made = executors(resp, mqtt_limits(self.config))
         return factories, [made[name] for name in made if name != "topics"]
 
     def _identity(self) -> bytes:

@@ -66,6 +66,13 @@ def sessions(
     return {name: made[name] for name in made if name in listeners}, resp
 
 
+def mqtt_limits(config: Config) -> Any:
+    """What the executor of MQTT's sessions is told."""
+    from protocols.mqtt.sessions import Limits
+
+    return fill(Limits, config.mqtt)
+
+
 def fill(settings: Any, section: object, **more: object) -> Any:
     """The protocol's settings from the keys of the same names, and what the process adds."""
     known = {entry.name for entry in dataclasses.fields(settings)}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from protocols.api import Handle, Port
+from protocols.api import Handle, Identity, Port, Right
 from protocols.mqtt import mapping
 from protocols.mqtt.delivery import Forwarder, LiveSink, Plan, Target
 from protocols.mqtt.packets import SUBSCRIPTION_ID, TOPIC_ALIAS
 from protocols.mqtt.wire import check_topic, encode_properties, encode_publish, properties_of
 from protocols.outbox import Outbox
-from substrate.api import RESERVED, Account, Ack, Group, Route
+from substrate.api import RESERVED, Ack, Address, Group, Route
 from substrate.interest import Tokens, Trie
 
 WANTS_MAX = 4096
@@ -49,17 +49,35 @@ def refused(topic: bytes) -> bool:
 
 class Live:
     __slots__ = (
-        "_account", "_again", "_aliases", "_given", "_levels", "_no_local_filters", "_port", "_session", "_subscriptions",
-        "_trie", "_wants", "alias_max", "forwarder", "level", "levels", "no_local", "now_ns", "sink",
+        "_account",
+        "_again",
+        "_aliases",
+        "_given",
+        "_identity",
+        "_levels",
+        "_no_local_filters",
+        "_port",
+        "_session",
+        "_subscriptions",
+        "_trie",
+        "_wants",
+        "alias_max",
+        "forwarder",
+        "level",
+        "levels",
+        "no_local",
+        "now_ns",
+        "sink",
     )  # fmt: skip
 
     def __init__(
-        self, port: Port, session: object, account: Account, outbox: Outbox, level: int, packet_bytes_max: int,
+        self, port: Port, session: object, identity: Identity, outbox: Outbox, level: int, packet_bytes_max: int,
         pending_bytes_max: int,
     ) -> None:  # fmt: skip
         self._port = port
         self._session = session
-        self._account = account
+        self._identity = identity
+        self._account = identity.account
         self.level = level
         self.sink = LiveSink(session, self, outbox, level, pending_bytes_max)
         self.forwarder = Forwarder(session, self, level, packet_bytes_max)
@@ -120,6 +138,8 @@ class Live:
         if refused(topic) or topic.count(b"/") >= mapping.LEVELS_MAX:
             return None
         address = mapping.address_of(topic)
+        if not self._identity.may(Right.WRITE, address):
+            return None
         route = self._port.resolve(self._account, address)
         if route.stream and self.no_local:
             return None
@@ -182,8 +202,11 @@ class Live:
         if found is not None and found.captured == captured:
             return found
         matching = [one for _, one in self._trie.match(address)]
+        count = len(matching)
+        if not self._identity.may(Right.READ, Address(address)):
+            matching = []
         own = [one for one in matching if not one.no_local]
-        made = Want(mapping.topic_of(address) or b"", captured, len(matching), _together(matching), _together(own))
+        made = Want(mapping.topic_of(address) or b"", captured, count, _together(matching), _together(own))
         if len(address) <= CACHED_BYTES_MAX:
             if len(self._wants) >= WANTS_MAX:
                 self._wants.clear()

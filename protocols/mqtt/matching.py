@@ -4,7 +4,7 @@ A session gets one copy, however many of its filters match: with the greatest Qo
 identifiers, and RETAIN as published if one of them asks for it. Sessions that match with QoS 0 only take messages live
 (``session.deliver``), as does everybody when nothing keeps the message: published with QoS 0 and captured by no stream.
 
-Limits: a session that is owed ``QUEUE_MESSAGES_MAX`` messages or ``QUEUE_BYTES_MAX`` bytes gets no more until it takes some;
+Limits: a session that is owed ``queue_messages_max`` messages or ``queue_bytes_max`` bytes gets no more until it takes some;
 what it misses is counted and noted, the publisher is not told (as mosquitto and EMQX do).
 """
 
@@ -20,8 +20,6 @@ from substrate.api import Account
 if TYPE_CHECKING:
     from protocols.mqtt.sessions import Sessions
 
-QUEUE_MESSAGES_MAX = 100_000
-QUEUE_BYTES_MAX = 64 * 1024 * 1024
 CACHE_MAX = 4096
 CACHED_BYTES_MAX = 512
 
@@ -57,8 +55,10 @@ def identifiers_of(subscriptions: list[Subscription]) -> bytes:
 
 
 class Matching:
-    def __init__(self, owner: Sessions) -> None:
+    def __init__(self, owner: Sessions, queue_messages_max: int, queue_bytes_max: int) -> None:
         self._owner = owner
+        self._queue_messages_max = queue_messages_max
+        self._queue_bytes_max = queue_bytes_max
         self._cache: dict[tuple[Account, bytes], Matches] = {}
         self.online = False
         """Whether a connected session was given what ``owe`` queued last."""
@@ -118,7 +118,11 @@ class Matching:
         """One member gets it: connected ones in turn, else one that will come back."""
         members = sorted(share.members)
         sessions = self._owner.state.sessions
-        able = [number for number in members if sessions[number].connection is not None]
+        able = [
+            number
+            for number in members
+            if sessions[number].connection is not None and sessions[number].may_read(message.topic)
+        ]
         if not able and message.qos:
             able = [number for number in members if sessions[number].keeps and share.members[number].qos]
         if not able:
@@ -137,8 +141,8 @@ class Matching:
         if session.connection is None and (not qos or not session.keeps):
             return
         if (
-            len(session.queue) - session.volatile >= QUEUE_MESSAGES_MAX
-            or session.owed_bytes + message.size > QUEUE_BYTES_MAX
+            len(session.queue) - session.volatile >= self._queue_messages_max
+            or session.owed_bytes + message.size > self._queue_bytes_max
         ):
             self._owner.note("mqtt_queue_full_drops", "")
             return

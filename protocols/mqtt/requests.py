@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from protocols.identity import Identity
 from protocols.mqtt.packets import Acknowledge
 from protocols.mqtt.state import Delivery, WillMessage
-from substrate.api import Account, Address
+from substrate.api import Address
 
 
 class Connect(NamedTuple):
-    account: Account
+    identity: Identity
     client_id: bytes
     clean: bool
     expiry_s: int

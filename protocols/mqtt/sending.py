@@ -66,7 +66,7 @@ class Sending:
                 break
             if message.payload is None and not message.gone:
                 self._load(session, message)
-            unfit = message.gone or 0 < message.expires_ms <= now_ms
+            unfit = message.gone or 0 < message.expires_ms <= now_ms or not session.may_read(message.topic)
             if unfit or not fits(entry, session):
                 finished.append(entry.sequence)
                 state.drop(session, entry.sequence)
@@ -98,6 +98,8 @@ class Sending:
             messages, qos, identifiers = session.retained[0]
             while messages and session.volatile < PULL_PACKETS_MAX:
                 message = messages.pop()
+                if not session.may_read(message.topic):
+                    continue
                 if 0 < message.expires_ms <= now_ms:
                     self._owner.forget_retained(session.account, message.topic)
                     continue
@@ -114,9 +116,10 @@ class Sending:
             entry = session.resend.pop()
             if session.inflight.get(entry.packet_id) is not entry:
                 continue
-            if not entry.received and entry.message.payload is None:
-                self._load(session, entry.message)
-                if entry.message.gone:
+            if not entry.received:
+                if entry.message.payload is None:
+                    self._load(session, entry.message)
+                if entry.message.gone or not session.may_read(entry.message.topic):
                     self._owner.write((DONE, session.number, (entry.sequence,)), session.keeps)
                     continue
             out.append(delivery_of(entry, True))
@@ -160,11 +163,14 @@ class Sending:
         for entry in [entry for entry in session.queue if entry.group]:
             share = self._owner.state.shares.get((session.account, entry.group))
             members = [] if share is None else list(share.members.values())
-            others = [one for one in members if one.session.connection is not None]
+            message = entry.message
+            others = [
+                one for one in members if one.session.connection is not None and one.session.may_read(message.topic)
+            ]
             if not others:
                 continue
             member = others[entry.sequence % len(others)]
-            other, message = member.session, entry.message
+            other = member.session
             self._owner.write((DONE, session.number, (entry.sequence,)), session.keeps)
             identifiers = identifiers_of([member])
             qos = min(member.qos, message.qos)

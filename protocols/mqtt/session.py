@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from protocols.api import Called, Identity, Port
+from protocols.api import Called, Identity, Port, Right
 from protocols.identity import EVERYBODY
 from protocols.mqtt import errors, mapping, requests
 from protocols.mqtt import packets as p
@@ -33,7 +33,7 @@ from protocols.mqtt.wire import (
     properties_of,
 )
 from protocols.outbox import Outbox
-from substrate.api import DEFAULT_ACCOUNT, RESERVED, Account, Address, Answer, Failed
+from substrate.api import RESERVED, Address, Answer, Failed
 
 SECOND_NS = 1_000_000_000
 DRAIN_NS = 5_000_000
@@ -76,7 +76,6 @@ class MqttSession:
     """See ``protocols.api.Session``."""
 
     __slots__ = (
-        "_account",
         "_addresses",
         "_aliases",
         "_asked_expiry_s",
@@ -116,7 +115,6 @@ class MqttSession:
         self._level = 0  # 0: before CONNECT
         self._connected = False
         self._identity: Identity = EVERYBODY
-        self._account: Account = DEFAULT_ACCOUNT
         self._live: Live | None = None
         self._now_ns = 0
         self._heard_ns = 0
@@ -346,7 +344,7 @@ class MqttSession:
             expiry_s = 0 if packet.clean else NEVER_S
         self._asked_expiry_s = expiry_s
         live = Live(
-            self._port, self, self._account, self.outbox, self._level, self._settings.packet_bytes_max,
+            self._port, self, self._identity, self.outbox, self._level, self._settings.packet_bytes_max,
             self._settings.pending_bytes_max,
         )  # fmt: skip
         live.sink.packet_bytes_max = int(properties.get(p.MAXIMUM_PACKET, live.sink.packet_bytes_max))
@@ -357,7 +355,7 @@ class MqttSession:
         self._call(
             "connect",
             requests.Connect(
-                self._account, client_id, packet.clean, expiry_s, self._level,
+                self._identity, client_id, packet.clean, expiry_s, self._level,
                 min(int(properties.get(p.RECEIVE_MAXIMUM, 65535)), self._settings.inflight_max),
                 live.sink.packet_bytes_max, _will_of(packet),
             ),
@@ -373,12 +371,11 @@ class MqttSession:
         identity = self._port.identify(packet.user, packet.password)
         if identity is None:
             self._port.note("mqtt_logins_refused")
-            return errors.BAD_USER_OR_PASSWORD
+            return errors.NOT_AUTHORIZED
         self._identity = identity
-        self._account = identity.account
         if not packet.client_id and (packet.level == 3 or (packet.level == 4 and not packet.clean)):
             return errors.CLIENT_ID_INVALID
-        if packet.will is not None and refused(packet.will.topic):
+        if packet.will is not None and not self._may_publish(packet.will.topic):
             return errors.NOT_AUTHORIZED
         return 0
 
@@ -492,12 +489,15 @@ class MqttSession:
         """The topic's address, remembered; empty if clients may not publish there."""
         if topic.count(b"/") >= mapping.LEVELS_MAX:
             raise Malformed(errors.TOPIC_INVALID, f"a topic of more than {mapping.LEVELS_MAX} levels")
-        address = Address(b"") if refused(topic) else mapping.address_of(topic)
+        address = mapping.address_of(topic) if self._may_publish(topic) else Address(b"")
         if len(topic) <= CACHED_BYTES_MAX:
             if len(self._addresses) >= ADDRESSES_MAX:
                 self._addresses.clear()
             self._addresses[topic] = address
         return address
+
+    def _may_publish(self, topic: bytes) -> bool:
+        return not refused(topic) and self._identity.may(Right.WRITE, mapping.address_of(topic))
 
     def _by_alias(self, packet: Publish) -> bytes:
         """The topic, after its alias was set or looked up (MQTT 5.0 section 3.3.2.3.4)."""
@@ -594,7 +594,7 @@ class MqttSession:
             text = share[1]
         if not mapping.valid_filter(text):
             return errors.FILTER_INVALID
-        if text.split(b"/", 1)[0] == RESERVED:
+        if text.split(b"/", 1)[0] == RESERVED or not self._identity.may_all(Right.READ, mapping.pattern_of(text)):
             return errors.NOT_AUTHORIZED
         assert self._live is not None
         return errors.QUOTA_EXCEEDED if self._live.levels + text.count(b"/") >= FILTER_LEVELS_MAX else 0

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from protocols.api import Called, World
@@ -56,11 +57,19 @@ from substrate.api import (
 if TYPE_CHECKING:
     from protocols.mqtt.state import WillMessage
 
-EXPIRY_MAX_S = 7 * 24 * 3600
 SUBSCRIPTIONS_MAX = 10_000
 SESSIONS_MAX = 100_000
 PULL_PACKETS_MAX = 1000
 PULL_BYTES_MAX = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    session_expiry_max_s: int = 7 * 24 * 3600
+    """A session that its client leaves for longer is over; 5.0 clients are told."""
+    queue_messages_max: int = 100_000
+    queue_bytes_max: int = 64 * 1024 * 1024
+    """Owed to one session: more is dropped for that session, and counted."""
 
 
 class Sessions:
@@ -69,9 +78,10 @@ class Sessions:
     name = "mqtt"
     version = 1
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:
+        self.limits = limits
         self.state = State()
-        self.matching = Matching(self)
+        self.matching = Matching(self, limits.queue_messages_max, limits.queue_bytes_max)
         self.captured = Captured(self)
         self.publishing = Publishing(self)
         self.sending = Sending(self)
@@ -246,18 +256,19 @@ class Sessions:
     # connections
 
     def _connect(self, request: requests.Connect, connection: object) -> requests.Connected | int:
-        old = self.state.names.get((request.account, request.client_id))
+        account = request.identity.account
+        old = self.state.names.get((account, request.client_id))
         if old is not None and old.connection is not None:
             self._take_over(old, request.clean)
-            old = self.state.names.get((request.account, request.client_id))
+            old = self.state.names.get((account, request.client_id))
         if old is not None and (request.clean or not old.keeps):
             self._end(old)
             old = None
         if old is None and len(self.state.sessions) >= SESSIONS_MAX:
             self.note("mqtt_sessions_refused", "")
             return errors.QUOTA_EXCEEDED
-        expiry_s = min(request.expiry_s, EXPIRY_MAX_S)
-        session = old or Session(self.state.next_number, request.account, request.client_id)
+        expiry_s = min(request.expiry_s, self.limits.session_expiry_max_s)
+        session = old or Session(self.state.next_number, account, request.client_id)
         was_recorded = old is not None and old.on_record
         session.expiry_s = expiry_s
         session.will = request.will
@@ -266,6 +277,8 @@ class Sessions:
         session = self.state.sessions[session.number]
         session.on_record = on_record
         session.connection = connection
+        session.identity = request.identity
+        session.judged = {}
         session.level = request.level
         session.window = request.window
         session.packet_bytes_max = request.packet_bytes_max
@@ -296,7 +309,7 @@ class Sessions:
         """The connection is gone: its will is due, now or later, and the session begins to expire."""
         if not session.keeps:
             expiry_s = 0
-        expiry_s = min(expiry_s, EXPIRY_MAX_S) if expiry_s else 0
+        expiry_s = min(expiry_s, self.limits.session_expiry_max_s)
         now_ms = self.now_ms()
         due_ms = 0
         if will and session.will is not None:

@@ -32,6 +32,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, NamedTuple
 
+from protocols.identity import EVERYBODY, Identity, Right
 from protocols.mqtt import mapping
 from protocols.mqtt.retained import Retained
 from substrate.api import Account
@@ -42,6 +43,7 @@ RECEIVED, INBOUND, RELEASED, RETAINED, FOLLOWED, UNFOLLOWED = range(11, 17)
 
 Change = tuple[Any, ...]
 NEVER_S = 0xFFFFFFFF
+JUDGED_MAX = 1024
 
 
 class Message:
@@ -154,9 +156,33 @@ class Session:
     """``entries`` holds all that is owed, by sequence; each is in ``queue`` (to be sent) or in ``inflight`` (by packet id)."""
 
     __slots__ = (
-        "account", "client_id", "connection", "entries", "expiry_s", "inbound", "inflight", "left_ms", "level", "next_packet_id",
-        "next_sequence", "number", "on_record", "owed_bytes", "packet_bytes_max", "pull", "queue", "resend", "retained", "subscriptions", "timed_ms", "volatile", "will",
-        "will_at_ms", "window",
+        "account",
+        "client_id",
+        "connection",
+        "entries",
+        "expiry_s",
+        "identity",
+        "inbound",
+        "inflight",
+        "judged",
+        "left_ms",
+        "level",
+        "next_packet_id",
+        "next_sequence",
+        "number",
+        "on_record",
+        "owed_bytes",
+        "packet_bytes_max",
+        "pull",
+        "queue",
+        "resend",
+        "retained",
+        "subscriptions",
+        "timed_ms",
+        "volatile",
+        "will",
+        "will_at_ms",
+        "window",
     )  # fmt: skip
 
     def __init__(self, number: int, account: Account, client_id: bytes) -> None:
@@ -179,6 +205,8 @@ class Session:
         self.timed_ms = 0  # when the executor looks at it next; 0: not
         # of the connection, never recorded
         self.connection: object = None
+        self.identity: Identity = EVERYBODY
+        self.judged: dict[bytes, bool] = {}  # topics: whether its user may read them
         self.pull = 0
         self.level = 4
         self.window = 0
@@ -201,6 +229,17 @@ class Session:
 
     def has_no_local(self) -> bool:
         return any(subscription.no_local for subscription in self.subscriptions.values())
+
+    def may_read(self, topic: bytes) -> bool:
+        """Whether its user may be given messages of this topic."""
+        if self.identity.all or not topic:  # not read yet: judged again when it is
+            return True
+        found = self.judged.get(topic)
+        if found is None:
+            if len(self.judged) >= JUDGED_MAX:
+                self.judged.clear()
+            found = self.judged[topic] = self.identity.may(Right.READ, mapping.address_of(topic))
+        return found
 
     def free_packet_id(self) -> int:
         """One not in use; there is one, the window is smaller than their number."""

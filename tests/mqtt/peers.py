@@ -5,7 +5,7 @@ from __future__ import annotations
 from conformance.harness import Harness
 from protocols.mqtt import packets as p
 from protocols.mqtt.session import MqttSession, Settings
-from protocols.mqtt.sessions import Sessions
+from protocols.mqtt.sessions import Limits, Sessions
 from protocols.mqtt.wire import decode, encode, encode_properties
 from substrate.engine import Engine
 
@@ -16,13 +16,15 @@ def harness(
     engine: Engine | None = None,
     settings: Settings | None = None,
     now_ns: int = 0,
+    limits: Limits | None = None,
 ) -> Harness:
     """A gateway that speaks MQTT only."""
-    given = settings or Settings()
+    given, bounds = settings or Settings(), limits or Limits()
     more = {"now_ns": now_ns} if now_ns else {}
     return Harness(
-        seed, [Sessions], {"mqtt": lambda port: MqttSession(port, given)}, engine=engine, delayed=delayed, **more
-    )
+        seed, [lambda: Sessions(bounds)], {"mqtt": lambda port: MqttSession(port, given)}, engine=engine, delayed=delayed,
+        **more,
+    )  # fmt: skip
 
 
 class Peer:
@@ -58,6 +60,7 @@ class Peer:
         clean: bool = True,
         will: p.Will | None = None,
         keep_alive_s: int = 0,
+        login: tuple[bytes | None, bytes | None] = (None, None),
         **properties: object,
     ) -> p.Connack:
         """CONNECT and its CONNACK; ``expiry_s``, ``receive_maximum``, ``packet_bytes_max`` for 5.0."""
@@ -67,7 +70,7 @@ class Peer:
             "packet_bytes_max": p.MAXIMUM_PACKET,
         }
         listed = encode_properties([(names[name], value) for name, value in properties.items()])
-        answers = self.send(p.Connect(self.level, clean, keep_alive_s, client_id.encode(), will, None, None, listed))
+        answers = self.send(p.Connect(self.level, clean, keep_alive_s, client_id.encode(), will, *login, listed))
         assert isinstance(answers[0], p.Connack), answers
         self._unread[:0] = b"".join(encode(one, self.level) for one in answers[1:])
         return answers[0]

@@ -13,6 +13,7 @@ from conformance.meters import resident_bytes
 from conformance.process import GatewayProcess
 from protocols.mqtt import packets as p
 from protocols.mqtt.session import Settings
+from protocols.mqtt.sessions import Limits
 from protocols.mqtt.wire import encode, encode_properties, varint
 from tests.mqtt.clients import Paho
 from tests.mqtt.peers import Peer, harness
@@ -166,11 +167,8 @@ def test_a_slow_reader_loses_qos_0_messages_and_then_its_connection_and_no_memor
     assert slow.wire.closed or slow.wire.outbox.size() < 400_000
 
 
-def test_a_subscriber_that_never_acknowledges_holds_a_window_and_a_bounded_queue(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("protocols.mqtt.matching.QUEUE_MESSAGES_MAX", 500)
-    gateway = harness()
+def test_a_subscriber_that_never_acknowledges_holds_a_window_and_a_bounded_queue() -> None:
+    gateway = harness(limits=Limits(queue_messages_max=500))
     silent = connected(gateway, "silent", 5, receive_maximum=10)
     silent.subscribe("t", options=1)
     pub = connected(gateway, "p")

@@ -9,12 +9,18 @@ import pytest
 
 from protocols.kafka import session as kafka
 from protocols.mqtt import session as mqtt
+from protocols.mqtt import sessions as mqtt_sessions
 from protocols.nats import session as nats
 from protocols.resp import session as resp
 from thalweg.config import Config, keys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-SETTINGS = {"kafka": kafka.Settings, "nats": nats.Settings, "mqtt": mqtt.Settings, "resp": resp.Settings}
+SETTINGS = {
+    "kafka": (kafka.Settings,),
+    "nats": (nats.Settings,),
+    "mqtt": (mqtt.Settings, mqtt_sessions.Limits),
+    "resp": (resp.Settings,),
+}
 OF_THE_PROCESS = ("gateway.py", "settings.py", "serve.py", "connection.py")
 
 
@@ -27,7 +33,7 @@ def read_by_the_process(section: str, name: str) -> bool:
 @pytest.mark.parametrize(("key", "variable", "default"), list(keys()), ids=lambda value: str(value))
 def test_every_key_is_read_by_somebody(key: str, variable: str, default: object) -> None:
     section, _, name = key.rpartition(".")
-    fields = {field.name for field in dataclasses.fields(SETTINGS[section])} if section in SETTINGS else set()
+    fields = {field.name for settings in SETTINGS.get(section, ()) for field in dataclasses.fields(settings)}
     assert name in fields or read_by_the_process(section, name), f"{key} is accepted and ignored"
 
 
@@ -35,6 +41,6 @@ def test_every_key_is_read_by_somebody(key: str, variable: str, default: object)
 def test_defaults_agree_with_the_protocols_own(section: str) -> None:
     """A session built by hand and a process without a file behave alike."""
     ours = getattr(Config(), section)
-    for field in dataclasses.fields(SETTINGS[section]):
+    for field in (field for settings in SETTINGS[section] for field in dataclasses.fields(settings)):
         if hasattr(ours, field.name) and field.default is not dataclasses.MISSING:
             assert getattr(ours, field.name) == field.default, f"{section}.{field.name}"
