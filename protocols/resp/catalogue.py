@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from protocols.resp import (
     connection,
+    describing,
     hashes,
     keys,
     lists,
@@ -20,18 +21,21 @@ from protocols.resp import (
     zsets,
     zsets_algebra,
 )
+from protocols.resp.commands import TABLE
 from protocols.resp.errors import unknown_command, unknown_subcommand, wrong_arity
-from protocols.resp.table import NO_KEYS, Command
+from protocols.resp.table import Command, Handler, internal, read_table
 
 FAMILIES = (
     strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
+    describing,
 )  # fmt: skip
-
-INTERNAL = (
-    Command("_bind", 4, ("write",), *NO_KEYS, topics.bind, "An effect: this key is that topic", "internal"),
-    Command("_config", 4, (), *NO_KEYS, server.configured, "An effect: a parameter was set", "internal"),
-    Command("_subscribed", 4, (), *NO_KEYS, pubsub.subscribed, "A session says what it listens to", "internal"),
+OWN = frozenset(
+    ["auth", "quit", "reset", "client|reply", "multi", "exec", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"]
 )
+"""What the session does itself."""
+INTERNAL = (
+    internal("_bind", topics.bind), internal("_config", server.configured), internal("_subscribed", pubsub.subscribed),
+)  # fmt: skip
 """Never from the wire: effects, and what sessions tell the executor. Their names begin with an underscore."""
 
 
@@ -39,9 +43,11 @@ class Catalogue:
     """Commands by name in upper case; a subcommand's is ``CONFIG|GET``."""
 
     def __init__(self) -> None:
-        found = {
-            command.name.upper().encode(): command for family in FAMILIES for command in family.commands().commands
-        }
+        handlers: dict[str, Handler] = {}
+        for family in FAMILIES:
+            handlers.update(family.HANDLERS)
+        table = [c for c in read_table(TABLE, handlers) if c.handler or c.name in OWN]
+        found = {command.name.upper().encode(): command for command in table}
         self.commands: Mapping[bytes, Command] = MappingProxyType(found)
         self.internal: Mapping[bytes, Command] = MappingProxyType({c.name.upper().encode(): c for c in INTERNAL})
         self.parents = frozenset(name.split(b"|")[0] for name in found if b"|" in name)
@@ -53,8 +59,6 @@ class Catalogue:
             if len(words) == 1:
                 return wrong_arity(name.decode().lower())
             command = self.commands.get(name + b"|" + words[1].upper())
-            if command is None and name not in self.commands:
-                return unknown_subcommand(name.decode(), words[1])
             return command or unknown_subcommand(name.decode(), words[1])
         return self.commands.get(name) or unknown_command(words)
 
@@ -78,7 +82,10 @@ class Catalogue:
         """What stands for a command that has subcommands."""
         own = self.commands.get(name.upper().encode())
         subs = self.subcommands(name)
-        return own or Command(name, -2, (), *NO_KEYS, None, f"Subcommands of {name.upper()}", subs[0].group)
+        if own is not None:
+            return own
+        since = min(sub.since for sub in subs)
+        return Command(name, -2, (), (), (), (), subs[0].group, since, f"Subcommands of {name.upper()}", None, False)
 
 
 CATALOGUE = Catalogue()

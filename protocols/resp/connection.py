@@ -10,7 +10,7 @@ from __future__ import annotations
 from protocols.resp.call import Call, Client
 from protocols.resp.errors import SYNTAX, CommandError
 from protocols.resp.numbers import integer_of
-from protocols.resp.table import NO_KEYS, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import EMPTY, OK, PONG, bulk, integer, map_of, null, verbatim
 
 VERSION = b"7.2.4"
@@ -147,23 +147,8 @@ def on_off(call: Call, words: list[bytes]) -> bytes:
     return OK
 
 
-def commands() -> Family:
-    family = Family("connection")
-    add = family.add
-    add("ping", -1, "fast", NO_KEYS, ping, "Answer PONG, or the word")
-    add("echo", 2, "loading stale fast", NO_KEYS, echo, "Answer the word")
-    add("select", 2, "loading stale fast", NO_KEYS, select, "Use another database")
-    add("hello", -1, "noscript loading stale fast no_auth", NO_KEYS, hello, "Agree on RESP2 or RESP3; AUTH SETNAME")
-    add("auth", -2, "noscript loading stale fast no_auth", NO_KEYS, None, "Say who one is")
-    add("quit", -1, "noscript loading stale fast no_auth", NO_KEYS, None, "Close the connection")
-    add("reset", 1, "noscript loading stale fast no_auth", NO_KEYS, None, "Begin the connection anew")
-    add("client|reply", 3, "noscript loading stale", NO_KEYS, None, "Answer, or do not: ON OFF SKIP")
-    add("client|setname", 3, "noscript loading stale", NO_KEYS, setname, "Name the connection")
-    add("client|getname", 2, "noscript loading stale", NO_KEYS, getname, "The connection's name")
-    add("client|id", 2, "noscript loading stale", NO_KEYS, id_, "The connection's number")
-    add("client|setinfo", 4, "noscript loading stale", NO_KEYS, setinfo, "The client library's name and version")
-    add("client|info", 2, "noscript loading stale", NO_KEYS, info, "This connection")
-    add("client|list", -2, "admin noscript loading stale", NO_KEYS, list_, "Connections that have called; TYPE ID")
-    add("client|no-evict", 3, "admin noscript loading stale", NO_KEYS, on_off, "Nothing is ever evicted")
-    add("client|no-touch", 3, "noscript loading stale", NO_KEYS, on_off, "Idle times are not kept")
-    return family
+HANDLERS: Handlers = {
+    "ping": ping, "echo": echo, "select": select, "hello": hello, "client|setname": setname,
+    "client|getname": getname, "client|id": id_, "client|setinfo": setinfo, "client|info": info,
+    "client|list": list_, "client|no-evict": on_off, "client|no-touch": on_off,
+}  # fmt: skip

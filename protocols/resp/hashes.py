@@ -13,7 +13,7 @@ from protocols.resp.errors import OVERFLOW, SYNTAX, CommandError, wrong_arity
 from protocols.resp.keys import cursor_of, scan_options, walk
 from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, add_long_doubles, find_integer, integer_of, long_double_of
 from protocols.resp.state import HASH
-from protocols.resp.table import ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, bulks, integer, map_of, null
 from substrate.interest import glob_matches
 
@@ -196,23 +196,8 @@ def hscan(call: Call, words: list[bytes]) -> bytes:
     return array_of((bulk(b"%d" % following), bulks([word for field in chosen for word in (field, held[field])])))
 
 
-def commands() -> Family:
-    family = Family("hash")
-    add = family.add
-    add("hset", -4, "write denyoom fast", ONE_KEY, hset, "Set fields")
-    add("hmset", -4, "write denyoom fast", ONE_KEY, hset, "Set fields (older form)")
-    add("hsetnx", 4, "write denyoom fast", ONE_KEY, hsetnx, "Set a field that is not there")
-    add("hget", 3, "readonly fast", ONE_KEY, hget, "The value of a field")
-    add("hmget", -3, "readonly fast", ONE_KEY, hmget, "The values of several fields")
-    add("hgetall", 2, "readonly", ONE_KEY, hgetall, "All fields and values")
-    add("hdel", -3, "write fast", ONE_KEY, hdel, "Delete fields")
-    add("hexists", 3, "readonly fast", ONE_KEY, hexists, "Whether a field is there")
-    add("hlen", 2, "readonly fast", ONE_KEY, hlen, "How many fields")
-    add("hstrlen", 3, "readonly fast", ONE_KEY, hstrlen, "Length of a field's value")
-    add("hkeys", 2, "readonly", ONE_KEY, hkeys, "All fields")
-    add("hvals", 2, "readonly", ONE_KEY, hvals, "All values")
-    add("hincrby", 4, "write denyoom fast", ONE_KEY, hincrby, "Add an integer to a field")
-    add("hincrbyfloat", 4, "write denyoom fast", ONE_KEY, hincrbyfloat, "Add a float to a field")
-    add("hrandfield", -2, "readonly", ONE_KEY, hrandfield, "Random fields")
-    add("hscan", -3, "readonly", ONE_KEY, hscan, "Fields and values, some at a time")
-    return family
+HANDLERS: Handlers = {
+    "hset": hset, "hmset": hset, "hsetnx": hsetnx, "hget": hget, "hmget": hmget, "hgetall": hgetall, "hdel": hdel,
+    "hexists": hexists, "hlen": hlen, "hstrlen": hstrlen, "hkeys": hkeys, "hvals": hvals, "hincrby": hincrby,
+    "hincrbyfloat": hincrbyfloat, "hrandfield": hrandfield, "hscan": hscan,
+}  # fmt: skip

@@ -25,7 +25,7 @@ from protocols.resp.errors import (
 )
 from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, find_integer, integer_of
 from protocols.resp.state import HASH, LIST, NUMBER, SET, SHARED, STREAM, STRING, ZSET, Entry, Members
-from protocols.resp.table import ALL_KEYS, NO_KEYS, ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, bulks, integer, null, simple
 from substrate.interest import glob_matches
 
@@ -362,29 +362,10 @@ def object_encoding(call: Call, words: list[bytes]) -> bytes:
     return null(call.protocol) if entry is None else bulk(encoding_of(entry))
 
 
-def commands() -> Family:
-    family = Family("generic")
-    add = family.add
-    add("del", -2, "write", ALL_KEYS, delete, "Delete keys")
-    add("unlink", -2, "write fast", ALL_KEYS, delete, "Delete keys")
-    add("exists", -2, "readonly fast", ALL_KEYS, exists, "How many of these keys are there")
-    add("touch", -2, "readonly fast", ALL_KEYS, exists, "How many of these keys are there")
-    add("type", 2, "readonly fast", ONE_KEY, type_, "The kind of a key")
-    add("keys", 2, "readonly", NO_KEYS, keys, "All keys that match a glob")
-    add("scan", -2, "readonly", NO_KEYS, scan, "Keys, some at a time; MATCH COUNT TYPE")
-    for name in ("ttl", "pttl", "expiretime", "pexpiretime"):
-        add(name, 2, "readonly fast", ONE_KEY, ttl, "When a key expires")
-    for name in ("expire", "pexpire", "expireat", "pexpireat"):
-        add(name, -3, "write fast", ONE_KEY, expire, "Set when a key expires; NX XX GT LT")
-    add("persist", 2, "write fast", ONE_KEY, persist, "Remove an expiry")
-    add("rename", 3, "write", (1, 2, 1), rename, "Give a key another name")
-    add("renamenx", 3, "write fast", (1, 2, 1), rename, "Give a key another name that is free")
-    add("randomkey", 1, "readonly", NO_KEYS, randomkey, "Any key")
-    add("copy", -3, "write denyoom", (1, 2, 1), copy, "Copy a key; DB REPLACE")
-    add("move", 3, "write fast", ONE_KEY, move, "Move a key to another database")
-    add("dbsize", 1, "readonly fast", NO_KEYS, dbsize, "How many keys the database has")
-    add("flushdb", -1, "write", NO_KEYS, flush, "Remove all keys of this database")
-    add("flushall", -1, "write", NO_KEYS, flush, "Remove all keys of all databases")
-    add("swapdb", 3, "write fast", NO_KEYS, swapdb, "Exchange two databases")
-    add("object|encoding", 3, "readonly", (2, 2, 1), object_encoding, "What Redis would call the representation")
-    return family
+HANDLERS: Handlers = {
+    "del": delete, "unlink": delete, "exists": exists, "touch": exists, "type": type_, "keys": keys, "scan": scan,
+    "ttl": ttl, "pttl": ttl, "expiretime": ttl, "pexpiretime": ttl, "expire": expire, "pexpire": expire,
+    "expireat": expire, "pexpireat": expire, "persist": persist, "rename": rename, "renamenx": rename,
+    "randomkey": randomkey, "copy": copy, "move": move, "dbsize": dbsize, "flushdb": flush, "flushall": flush,
+    "swapdb": swapdb, "object|encoding": object_encoding,
+}  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 from protocols.resp.catalogue import Catalogue
 
 TITLES = (
-    ("string", "Strings"), ("generic", "Keys and expiry"), ("hash", "Hashes"), ("list", "Lists"), ("set", "Sets"),
-    ("sorted-set", "Sorted sets"), ("stream", "Streams"), ("transactions", "Transactions"), ("pubsub", "Publish and subscribe"),
-    ("connection", "Connection"), ("server", "Server"),
+    ("string", "Strings"), ("bitmap", "Bitmaps"), ("generic", "Keys and expiry"), ("hash", "Hashes"), ("list", "Lists"), ("set", "Sets"),
+    ("sorted-set", "Sorted sets"), ("geo", "Positions"), ("hyperloglog", "HyperLogLog"), ("stream", "Streams"), ("transactions", "Transactions"), ("pubsub", "Publish and subscribe"),
+    ("connection", "Connection"), ("server", "Server"), ("cluster", "Cluster"),
 )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from protocols.resp.errors import (
 )
 from protocols.resp.numbers import find_float, find_integer, integer_of
 from protocols.resp.state import LIST
-from protocols.resp.table import ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import OK, ZERO, array_of, bulk, bulks, integer, null, null_array
 
 
@@ -333,35 +333,9 @@ def lmpop(call: Call, words: list[bytes]) -> bytes | Block:
     return Block(keys, deadline_ms, nothing, words) if blocking else nothing
 
 
-def commands() -> Family:
-    family = Family("list")
-    add = family.add
-    for name, text in (("lpush", "Push at the left"), ("rpush", "Push at the right")):
-        add(name, -3, "write denyoom fast", ONE_KEY, push, text)
-        add(name + "x", -3, "write denyoom fast", ONE_KEY, push, text + " of a list that is there")
-    add("lpop", -2, "write fast", ONE_KEY, pop, "Pop at the left")
-    add("rpop", -2, "write fast", ONE_KEY, pop, "Pop at the right")
-    add("llen", 2, "readonly fast", ONE_KEY, llen, "Length of a list")
-    add("lrange", 4, "readonly", ONE_KEY, lrange, "Elements between two indices")
-    add("lindex", 3, "readonly", ONE_KEY, lindex, "The element at an index")
-    add("lset", 4, "write denyoom", ONE_KEY, lset, "Set the element at an index")
-    add("linsert", 5, "write denyoom", ONE_KEY, linsert, "Insert before or after an element")
-    add("lrem", 4, "write", ONE_KEY, lrem, "Remove elements that are equal")
-    add("ltrim", 4, "write", ONE_KEY, ltrim, "Keep the elements between two indices")
-    add("lpos", -3, "readonly", ONE_KEY, lpos, "Where an element stands; RANK COUNT MAXLEN")
-    add("lmove", 5, "write denyoom", (1, 2, 1), lmove, "Move an element to another list")
-    add("rpoplpush", 3, "write denyoom", (1, 2, 1), rpoplpush, "Move the last element to another list's head")
-    add("lmpop", -4, "write movablekeys", (0, 0, 0), lmpop, "Pop from the first list that is there")
-    add("blpop", -3, "write noscript blocking", (1, -2, 1), bpop, "Pop at the left, or wait")
-    add("brpop", -3, "write noscript blocking", (1, -2, 1), bpop, "Pop at the right, or wait")
-    add("blmove", 6, "write denyoom noscript blocking", (1, 2, 1), blmove, "Move an element to another list, or wait")
-    add(
-        "brpoplpush",
-        4,
-        "write denyoom noscript blocking",
-        (1, 2, 1),
-        blmove,
-        "Move the last element to another list's head, or wait",
-    )
-    add("blmpop", -5, "write blocking movablekeys", (0, 0, 0), lmpop, "Pop from the first list that is there, or wait")
-    return family
+HANDLERS: Handlers = {
+    "lpush": push, "lpushx": push, "rpush": push, "rpushx": push, "lpop": pop, "rpop": pop, "llen": llen,
+    "lrange": lrange, "lindex": lindex, "lset": lset, "linsert": linsert, "lrem": lrem, "ltrim": ltrim, "lpos": lpos,
+    "lmove": lmove, "rpoplpush": rpoplpush, "lmpop": lmpop, "blpop": bpop, "brpop": bpop, "blmove": blmove,
+    "brpoplpush": blmove, "blmpop": lmpop,
+}  # fmt: skip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from protocols.resp.call import Call, Later
 from protocols.resp.mapping import address_of, name_of
-from protocols.resp.table import NO_KEYS, Family
+from protocols.resp.table import Handlers
 from protocols.resp.topics import failure
 from protocols.resp.wire import array_of, bulk, bulks, integer
 from substrate.api import Ack, Appended
@@ -124,15 +124,6 @@ class Subscriber:
             outbox.put_bytes(data)
 
 
-def commands() -> Family:
-    family = Family("pubsub")
-    add = family.add
-    add("publish", 3, "pubsub loading stale fast", NO_KEYS, publish, "Send to a channel")
-    add("subscribe", -2, "pubsub noscript loading stale", NO_KEYS, None, "Listen to channels")
-    add("unsubscribe", -1, "pubsub noscript loading stale", NO_KEYS, None, "Stop listening to channels")
-    add("psubscribe", -2, "pubsub noscript loading stale", NO_KEYS, None, "Listen to patterns")
-    add("punsubscribe", -1, "pubsub noscript loading stale", NO_KEYS, None, "Stop listening to patterns")
-    add("pubsub|channels", -2, "pubsub loading stale", NO_KEYS, channels, "Channels with Redis subscribers")
-    add("pubsub|numsub", -2, "pubsub loading stale", NO_KEYS, numsub, "Redis subscribers of channels")
-    add("pubsub|numpat", 2, "pubsub loading stale", NO_KEYS, numpat, "How many patterns")
-    return family
+HANDLERS: Handlers = {
+    "publish": publish, "pubsub|channels": channels, "pubsub|numsub": numsub, "pubsub|numpat": numpat,
+}  # fmt: skip

@@ -16,8 +16,8 @@ from protocols.resp.connection import VERSION
 from protocols.resp.errors import SYNTAX, CommandError, wrong_arity
 from protocols.resp.numbers import integer_of
 from protocols.resp.state import HASH, LIST, SET, ZSET, Entry
-from protocols.resp.table import NO_KEYS, Command, Family
-from protocols.resp.wire import EMPTY, NULL_ARRAY, OK, array_of, bulk, bulks, integer, map_of, null, simple, verbatim
+from protocols.resp.table import Handlers
+from protocols.resp.wire import EMPTY, OK, array_of, bulk, bulks, integer, map_of, null, simple, verbatim
 from substrate.api import Durability
 from substrate.interest import glob_matches
 
@@ -238,138 +238,10 @@ def memory_usage(call: Call, words: list[bytes]) -> bytes:
     return null(call.protocol) if entry is None else integer(size_of(entry))
 
 
-# COMMAND
+HANDLERS: Handlers = {
+    "info": info, "time": time, "role": role, "wait": wait, "lastsave": lastsave, "save": save, "bgsave": bgsave,
+    "bgrewriteaof": bgrewriteaof, "config|get": config_get, "config|set": config_set,
+    "config|resetstat": config_resetstat, "memory|usage": memory_usage,
 
-CATEGORIES = {
-    "generic": "keyspace", "string": "string", "hash": "hash", "list": "list", "set": "set", "sorted-set": "sortedset",
-    "stream": "stream", "pubsub": "pubsub", "transactions": "transaction", "connection": "connection", "server": "",
+    "debug": refuse, "shutdown": refuse,
 }  # fmt: skip
-
-
-def categories(command: Command) -> list[bytes]:
-    found = []
-    if command.writes:
-        found.append(b"@write")
-    if "readonly" in command.flags:
-        found.append(b"@read")
-    if "admin" in command.flags:
-        found += [b"@admin", b"@dangerous"]
-    found.append(b"@fast" if "fast" in command.flags else b"@slow")
-    if "blocking" in command.flags:
-        found.append(b"@blocking")
-    category = CATEGORIES.get(command.group, "")
-    return [*found, b"@" + category.encode()] if category else found
-
-
-def describe(call: Call, command: Command, subcommands: list[Command]) -> bytes:
-    """One command as COMMAND gives it (Redis 7: ten elements)."""
-    protocol = call.protocol
-    flags = b"%b%d\r\n" % (b"~" if protocol == 3 else b"*", len(command.flags))
-    words = b"".join([simple(flag.encode()) for flag in command.flags])
-    kinds = categories(command)
-    acl = b"%b%d\r\n" % (b"~" if protocol == 3 else b"*", len(kinds)) + b"".join([simple(kind) for kind in kinds])
-    return array_of(
-        (
-            bulk(command.name.encode()), integer(command.arity), flags + words,
-            integer(command.first), integer(command.last), integer(command.step), acl, EMPTY, EMPTY,
-            array_of([describe(call, sub, []) for sub in subcommands]),
-        )
-    )  # fmt: skip
-
-
-def listed(call: Call) -> list[tuple[Command, list[Command]]]:
-    """Every command with its subcommands; a parent of subcommands is made here."""
-    catalogue = call.keyspace.catalogue
-    found = []
-    for name in catalogue.names():
-        subs = catalogue.subcommands(name)
-        found.append((catalogue.parent(name) if subs else catalogue.commands[name.upper().encode()], subs))
-    return found
-
-
-def command(call: Call, words: list[bytes]) -> bytes:
-    return array_of([describe(call, found, subs) for found, subs in listed(call)])
-
-
-def command_count(call: Call, words: list[bytes]) -> bytes:
-    return integer(len(listed(call)))
-
-
-def command_info(call: Call, words: list[bytes]) -> bytes:
-    if len(words) == 2:
-        return command(call, words)
-    known: dict[bytes, tuple[Command, list[Command]]] = {}
-    for found, subs in listed(call):
-        known[found.name.encode()] = (found, subs)
-        known |= {sub.name.encode(): (sub, []) for sub in subs}
-    nothing = null(call.protocol) if call.protocol == 3 else NULL_ARRAY
-    return array_of([describe(call, *known[w.lower()]) if w.lower() in known else nothing for w in words[2:]])
-
-
-def command_list(call: Call, words: list[bytes]) -> bytes:
-    names = [found.name.encode() for found, _ in listed(call)]
-    if len(words) == 2:
-        return bulks(names)
-    if len(words) == 5 and words[2].upper() == b"FILTERBY" and words[3].upper() == b"PATTERN":
-        return bulks([name for name in names if glob_matches(words[4].lower(), name)])
-    raise CommandError(SYNTAX)
-
-
-def document(call: Call, found: Command, subs: list[Command]) -> tuple[bytes, bytes]:
-    pairs = [
-        (bulk(b"summary"), bulk(found.summary.encode())),
-        (bulk(b"since"), bulk(b"1.0.0")),
-        (bulk(b"group"), bulk(found.group.encode())),
-    ]
-    if subs:
-        pairs.append((bulk(b"subcommands"), map_of([document(call, sub, []) for sub in subs], call.protocol)))
-    return bulk(found.name.encode()), map_of(pairs, call.protocol)
-
-
-def command_docs(call: Call, words: list[bytes]) -> bytes:
-    wanted = {word.lower() for word in words[2:]}
-    return map_of(
-        [document(call, found, subs) for found, subs in listed(call) if not wanted or found.name.encode() in wanted],
-        call.protocol,
-    )
-
-
-def command_getkeys(call: Call, words: list[bytes]) -> bytes:
-    catalogue = call.keyspace.catalogue
-    found = catalogue.find(words[2:])
-    if isinstance(found, str):
-        raise CommandError("ERR Invalid command specified")
-    if not found.fits(len(words) - 2):
-        raise CommandError("ERR Invalid number of arguments specified for command")
-    if not found.first:
-        raise CommandError("ERR The command has no key arguments")
-    last = found.last if found.last > 0 else len(words) - 2 + found.last
-    return bulks(words[2:][found.first : last + 1 : found.step])
-
-
-def commands() -> Family:
-    family = Family("server")
-    add = family.add
-    add("info", -1, "loading stale", NO_KEYS, info, "What the server says of itself")
-    add("time", 1, "loading stale fast", NO_KEYS, time, "The server's clock")
-    add("role", 1, "noscript loading stale fast", NO_KEYS, role, "master, without replicas")
-    add("wait", 3, "noscript", NO_KEYS, wait, "How many replicas have it: none")
-    add("lastsave", 1, "loading stale fast", NO_KEYS, lastsave, "When all was last stored: now")
-    add("save", 1, "admin noscript", NO_KEYS, save, "Nothing to do: writes are stored already")
-    add("bgsave", -1, "admin noscript", NO_KEYS, bgsave, "Nothing to do: writes are stored already")
-    add(
-        "bgrewriteaof", 1, "admin noscript", NO_KEYS, bgrewriteaof, "Nothing to do: checkpoints are taken by themselves"
-    )
-    add("config|get", -3, "admin noscript loading stale", NO_KEYS, config_get, "Parameters that match globs")
-    add("config|set", -4, "admin noscript loading stale", NO_KEYS, config_set, "Set appendfsync")
-    add("config|resetstat", 2, "admin noscript loading stale", NO_KEYS, config_resetstat, "Begin the counters anew")
-    add("memory|usage", -3, "readonly", (2, 2, 1), memory_usage, "An estimate of a key's bytes")
-    add("command", -1, "loading stale", NO_KEYS, command, "All commands")
-    add("command|count", 2, "loading stale", NO_KEYS, command_count, "How many commands")
-    add("command|info", -2, "loading stale", NO_KEYS, command_info, "Some commands")
-    add("command|list", -2, "loading stale", NO_KEYS, command_list, "Names of commands; FILTERBY PATTERN")
-    add("command|docs", -2, "loading stale", NO_KEYS, command_docs, "What commands are for")
-    add("command|getkeys", -3, "loading stale", NO_KEYS, command_getkeys, "The keys in a command's words")
-    add("debug", -2, "admin noscript loading stale", NO_KEYS, refuse, "Refused")
-    add("shutdown", -1, "admin noscript loading stale no_multi", NO_KEYS, refuse, "Refused: stop the process instead")
-    return family

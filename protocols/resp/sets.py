@@ -13,7 +13,7 @@ from protocols.resp.keys import cursor_of, scan_options, walk
 from protocols.resp.lists import key_count
 from protocols.resp.numbers import integer_of
 from protocols.resp.state import SET, Members
-from protocols.resp.table import ALL_KEYS, ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import ONE, ZERO, array_of, bulk, bulks, integer, null, set_of
 from substrate.interest import glob_matches
 
@@ -201,24 +201,9 @@ def sscan(call: Call, words: list[bytes]) -> bytes:
     )
 
 
-def commands() -> Family:
-    family = Family("set")
-    add = family.add
-    add("sadd", -3, "write denyoom fast", ONE_KEY, sadd, "Add members")
-    add("srem", -3, "write fast", ONE_KEY, srem, "Remove members")
-    add("sismember", 3, "readonly fast", ONE_KEY, sismember, "Whether it is a member")
-    add("smismember", -3, "readonly fast", ONE_KEY, smismember, "Whether they are members")
-    add("scard", 2, "readonly fast", ONE_KEY, scard, "How many members")
-    add("smembers", 2, "readonly", ONE_KEY, smembers, "All members")
-    add("smove", 4, "write fast", (1, 2, 1), smove, "Move a member to another set")
-    add("spop", -2, "write fast", ONE_KEY, spop, "Take random members out")
-    add("srandmember", -2, "readonly", ONE_KEY, srandmember, "Random members")
-    add("sunion", -2, "readonly", ALL_KEYS, algebra, "Union")
-    add("sinter", -2, "readonly", ALL_KEYS, algebra, "Intersection")
-    add("sdiff", -2, "readonly", ALL_KEYS, algebra, "Difference from the first")
-    add("sintercard", -3, "readonly movablekeys", (0, 0, 0), sintercard, "Size of the intersection; LIMIT")
-    add("sunionstore", -3, "write denyoom", ALL_KEYS, algebra_store, "Store a union")
-    add("sinterstore", -3, "write denyoom", ALL_KEYS, algebra_store, "Store an intersection")
-    add("sdiffstore", -3, "write denyoom", ALL_KEYS, algebra_store, "Store a difference")
-    add("sscan", -3, "readonly", ONE_KEY, sscan, "Members, some at a time")
-    return family
+HANDLERS: Handlers = {
+    "sadd": sadd, "srem": srem, "sismember": sismember, "smismember": smismember, "scard": scard,
+    "smembers": smembers, "smove": smove, "spop": spop, "srandmember": srandmember, "sunion": algebra,
+    "sinter": algebra, "sdiff": algebra, "sintercard": sintercard, "sunionstore": algebra_store,
+    "sinterstore": algebra_store, "sdiffstore": algebra_store, "sscan": sscan,
+}  # fmt: skip

@@ -15,7 +15,7 @@ from protocols.resp.call import Block, Call, Later
 from protocols.resp.errors import SYNTAX, WRONG_TYPE, CommandError, wrong_arity
 from protocols.resp.numbers import find_integer, integer_of
 from protocols.resp.state import SHARED, STREAM
-from protocols.resp.table import ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.topics import Shared, shared_of
 from protocols.resp.wire import EMPTY, OK, array_of, bulk, bulks, integer, null, null_array
 
@@ -485,15 +485,7 @@ def xsetid(call: Call, words: list[bytes]) -> bytes:
     return OK
 
 
-def commands() -> Family:
-    family = Family("stream")
-    add = family.add
-    add("xadd", -5, "write denyoom fast", ONE_KEY, xadd, "Append an entry; NOMKSTREAM MAXLEN MINID")
-    add("xlen", 2, "readonly fast", ONE_KEY, xlen, "How many entries")
-    add("xrange", -4, "readonly", ONE_KEY, xrange, "Entries between two ids")
-    add("xrevrange", -4, "readonly", ONE_KEY, xrange, "Entries between two ids, newest first")
-    add("xread", -4, "readonly blocking movablekeys", (0, 0, 0), xread, "Entries after an id of several streams; BLOCK")
-    add("xdel", -3, "write fast", ONE_KEY, xdel, "Delete entries")
-    add("xtrim", -4, "write", ONE_KEY, xtrim, "Remove the oldest entries")
-    add("xsetid", -3, "write denyoom fast", ONE_KEY, xsetid, "Set the last id")
-    return family
+HANDLERS: Handlers = {
+    "xadd": xadd, "xlen": xlen, "xrange": xrange, "xrevrange": xrange, "xread": xread, "xdel": xdel, "xtrim": xtrim,
+    "xsetid": xsetid,
+}  # fmt: skip

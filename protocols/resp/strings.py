@@ -24,7 +24,7 @@ from protocols.resp.errors import (
 )
 from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, add_long_doubles, find_integer, integer_of
 from protocols.resp.state import NUMBER, STRING
-from protocols.resp.table import ALL_KEYS, ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, integer, null
 
 STRING_BYTES_MAX = 512 * 1024 * 1024
@@ -275,28 +275,9 @@ def setrange(call: Call, words: list[bytes]) -> bytes:
     return integer(len(changed))
 
 
-def commands() -> Family:
-    family = Family("string")
-    add_ = family.add
-    add_("get", 2, "readonly fast", ONE_KEY, get, "The value of a key")
-    add_("set", -3, "write denyoom", ONE_KEY, set_, "Set a key; EX PX EXAT PXAT KEEPTTL NX XX GET")
-    add_("setnx", 3, "write denyoom fast", ONE_KEY, setnx, "Set a key that is not there")
-    add_("setex", 4, "write denyoom", ONE_KEY, setex, "Set a key for seconds")
-    add_("psetex", 4, "write denyoom", ONE_KEY, setex, "Set a key for milliseconds")
-    add_("getset", 3, "write denyoom fast", ONE_KEY, getset, "Set a key, give its old value")
-    add_("getdel", 2, "write fast", ONE_KEY, getdel, "Delete a key, give its value")
-    add_("getex", -2, "write fast", ONE_KEY, getex, "Give a value and set or remove its expiry")
-    add_("mget", -2, "readonly fast", ALL_KEYS, mget, "The values of several keys")
-    add_("mset", -3, "write denyoom", (1, -1, 2), mset, "Set several keys")
-    add_("msetnx", -3, "write denyoom", (1, -1, 2), mset, "Set several keys if none is there")
-    add_("incr", 2, "write denyoom fast", ONE_KEY, incr, "Add one")
-    add_("decr", 2, "write denyoom fast", ONE_KEY, incr, "Take one")
-    add_("incrby", 3, "write denyoom fast", ONE_KEY, incrby, "Add an integer")
-    add_("decrby", 3, "write denyoom fast", ONE_KEY, incrby, "Take an integer")
-    add_("incrbyfloat", 3, "write denyoom fast", ONE_KEY, incrbyfloat, "Add a float")
-    add_("append", 3, "write denyoom fast", ONE_KEY, append, "Append to a string")
-    add_("strlen", 2, "readonly fast", ONE_KEY, strlen, "Length of a string")
-    add_("getrange", 4, "readonly", ONE_KEY, getrange, "Part of a string")
-    add_("substr", 4, "readonly", ONE_KEY, getrange, "Part of a string (older name of GETRANGE)")
-    add_("setrange", 4, "write denyoom", ONE_KEY, setrange, "Overwrite part of a string")
-    return family
+HANDLERS: Handlers = {
+    "get": get, "set": set_, "setnx": setnx, "setex": setex, "psetex": setex, "getset": getset, "getdel": getdel,
+    "getex": getex, "mget": mget, "mset": mset, "msetnx": mset, "incr": incr, "decr": incr, "incrby": incrby,
+    "decrby": incrby, "incrbyfloat": incrbyfloat, "append": append, "strlen": strlen, "getrange": getrange,
+    "substr": getrange, "setrange": setrange,
+}  # fmt: skip

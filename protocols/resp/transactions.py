@@ -9,7 +9,7 @@ Deviations: SUBSCRIBE and its kin, HELLO, AUTH and CLIENT REPLY are refused betw
 from __future__ import annotations
 
 from protocols.resp.call import Call, Client
-from protocols.resp.table import ALL_KEYS, NO_KEYS, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import OK
 
 
@@ -51,12 +51,6 @@ def may_happen(call: Call, client: Client) -> bool:
     return True
 
 
-def commands() -> Family:
-    family = Family("transactions")
-    add = family.add
-    add("multi", 1, "noscript loading stale fast", NO_KEYS, None, "Begin to queue")
-    add("exec", 1, "noscript loading stale", NO_KEYS, None, "Run what was queued")
-    add("discard", 1, "noscript loading stale fast", NO_KEYS, unwatch, "Forget what was queued")
-    add("watch", -2, "noscript loading stale fast no_multi", ALL_KEYS, watch, "Let EXEC depend on keys")
-    add("unwatch", 1, "noscript loading stale fast", NO_KEYS, unwatch, "Watch nothing")
-    return family
+HANDLERS: Handlers = {
+    "discard": unwatch, "watch": watch, "unwatch": unwatch,
+}  # fmt: skip

@@ -21,7 +21,7 @@ from protocols.resp.keys import cursor_of, scan_options
 from protocols.resp.lists import key_count, timeout_of
 from protocols.resp.numbers import float_of, float_text, integer_of
 from protocols.resp.state import ZSET
-from protocols.resp.table import ONE_KEY, Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import EMPTY, ZERO, array_of, bulk, bulks, integer, null, null_array
 from substrate.interest import glob_matches
 
@@ -518,31 +518,11 @@ def zscan(call: Call, words: list[bytes]) -> bytes:
     return array_of((bulk(b"%d" % following), bulks([word for m in chosen for word in (m, float_text(scores[m]))])))
 
 
-def commands() -> Family:
-    family = Family("sorted-set")
-    add = family.add
-    add("zadd", -4, "write denyoom fast", ONE_KEY, zadd, "Add members or set scores; NX XX GT LT CH INCR")
-    add("zincrby", 4, "write denyoom fast", ONE_KEY, zincrby, "Add to a score")
-    add("zrem", -3, "write fast", ONE_KEY, zrem, "Remove members")
-    add("zscore", 3, "readonly fast", ONE_KEY, zscore, "The score of a member")
-    add("zmscore", -3, "readonly fast", ONE_KEY, zmscore, "The scores of several members")
-    add("zcard", 2, "readonly fast", ONE_KEY, zcard, "How many members")
-    add("zrank", -3, "readonly fast", ONE_KEY, zrank, "Rank from the lowest; WITHSCORE")
-    add("zrevrank", -3, "readonly fast", ONE_KEY, zrank, "Rank from the highest; WITHSCORE")
-    add("zcount", 4, "readonly fast", ONE_KEY, zcount, "How many between two scores")
-    add("zlexcount", 4, "readonly fast", ONE_KEY, zcount, "How many between two members")
-    add("zrange", -4, "readonly", ONE_KEY, zrange, "A range; BYSCORE BYLEX REV LIMIT WITHSCORES")
-    add("zrangestore", -5, "write denyoom", (1, 2, 1), zrangestore, "Store a range")
-    for name in ("zrevrange", "zrangebyscore", "zrevrangebyscore", "zrangebylex", "zrevrangebylex"):
-        add(name, -4, "readonly", ONE_KEY, zrange, "A range (older form)")
-    for name in ("zremrangebyrank", "zremrangebyscore", "zremrangebylex"):
-        add(name, 4, "write", ONE_KEY, zremrange, "Remove a range")
-    add("zpopmin", -2, "write fast", ONE_KEY, zpop, "Take the lowest out")
-    add("zpopmax", -2, "write fast", ONE_KEY, zpop, "Take the highest out")
-    add("zmpop", -4, "write movablekeys", (0, 0, 0), zmpop, "Take from the first that is there")
-    add("bzpopmin", -3, "write noscript fast blocking", (1, -2, 1), bzpop, "Take the lowest out, or wait")
-    add("bzpopmax", -3, "write noscript fast blocking", (1, -2, 1), bzpop, "Take the highest out, or wait")
-    add("bzmpop", -5, "write blocking movablekeys", (0, 0, 0), zmpop, "Take from the first that is there, or wait")
-    add("zrandmember", -2, "readonly", ONE_KEY, zrandmember, "Random members")
-    add("zscan", -3, "readonly", ONE_KEY, zscan, "Members and scores, some at a time")
-    return family
+HANDLERS: Handlers = {
+    "zadd": zadd, "zincrby": zincrby, "zrem": zrem, "zscore": zscore, "zmscore": zmscore, "zcard": zcard,
+    "zrank": zrank, "zrevrank": zrank, "zcount": zcount, "zlexcount": zcount, "zrange": zrange,
+    "zrangestore": zrangestore, "zrevrange": zrange, "zrangebyscore": zrange, "zrevrangebyscore": zrange,
+    "zrangebylex": zrange, "zrevrangebylex": zrange, "zremrangebyrank": zremrange, "zremrangebyscore": zremrange,
+    "zremrangebylex": zremrange, "zpopmin": zpop, "zpopmax": zpop, "zmpop": zmpop, "bzpopmin": bzpop,
+    "bzpopmax": bzpop, "bzmpop": zmpop, "zrandmember": zrandmember, "zscan": zscan,
+}  # fmt: skip

@@ -11,7 +11,7 @@ from protocols.resp.errors import SYNTAX, WRONG_TYPE, CommandError
 from protocols.resp.numbers import find_integer, float_of
 from protocols.resp.sets import limit_of
 from protocols.resp.state import SET, ZSET
-from protocols.resp.table import Family
+from protocols.resp.table import Handlers
 from protocols.resp.wire import integer
 from protocols.resp.zsets import Pair, pairs_reply, store
 
@@ -128,18 +128,7 @@ def zintercard(call: Call, words: list[bytes]) -> bytes:
     return integer(min(count, limit) if limit else count)
 
 
-def commands() -> Family:
-    family = Family("sorted-set")
-    add = family.add
-    for kind, text in (("union", "Union"), ("inter", "Intersection"), ("diff", "Difference")):
-        add(f"z{kind}", -3, "readonly movablekeys", (0, 0, 0), algebra, f"{text} of sorted sets")
-        add(
-            f"z{kind}store",
-            -4,
-            "write denyoom movablekeys",
-            (1, 1, 1),
-            algebra_store,
-            f"Store: {text.lower()} of sorted sets",
-        )
-    add("zintercard", -3, "readonly movablekeys", (0, 0, 0), zintercard, "Size of the intersection; LIMIT")
-    return family
+HANDLERS: Handlers = {
+    "zunion": algebra, "zunionstore": algebra_store, "zinter": algebra, "zinterstore": algebra_store,
+    "zdiff": algebra, "zdiffstore": algebra_store, "zintercard": zintercard,
+}  # fmt: skip
