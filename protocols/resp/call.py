@@ -130,9 +130,11 @@ class Call:
 
     def find_in(self, db: Database, key: bytes) -> Entry | None:
         entry: Entry | None = db.entries.get(key)
-        if entry is None or not entry.expire_ms:
-            return entry
-        return self._unexpired(entry, db)
+        if entry is None:
+            if not self.writing and self.keyspace.events:
+                self.event(b"keymiss", key, db)
+            return None
+        return self._unexpired(entry, db) if entry.expire_ms else entry
 
     def _unexpired(self, entry: Entry, db: Database) -> Entry | None:
         if self.replaying or entry.expire_ms > self.now_ms:
@@ -142,6 +144,7 @@ class Call:
             self.keyspace.count_expired()
             db.remove(entry.key)
             db.touch(entry.key)
+            self.event(b"expired", entry.key, db)
         return None
 
     def find_text(self, key: bytes) -> bytes | None:
@@ -186,8 +189,15 @@ class Call:
 
     def make(self, key: bytes, kind: int, value: Any) -> Any:
         """Put a new value under a key that is not there."""
-        self.db.put(key, kind, value)
+        self.put(key, kind, value)
         return value
+
+    def put(self, key: bytes, kind: int, value: Any) -> Entry:
+        """As ``Database.put``; a key that is new is told."""
+        if self.keyspace.events and key not in self.db.entries:
+            self.event(b"new", key)
+        entry: Entry = self.db.put(key, kind, value)
+        return entry
 
     # changing
 
@@ -202,18 +212,29 @@ class Call:
 
     def put_text(self, key: bytes, text: bytes) -> Entry:
         """Set a string; an expiry stays as it is."""
-        entry: Entry = self.db.put(key, STRING, b"$%d\r\n%b\r\n" % (len(text), text))
-        return entry
+        return self.put(key, STRING, b"$%d\r\n%b\r\n" % (len(text), text))
 
     def replace(self, key: bytes, kind: int, value: Any) -> Entry:
         """Put a value whatever was there, without an expiry."""
-        entry: Entry = self.db.put(key, kind, value)
+        entry = self.put(key, kind, value)
         self.db.set_expire(entry, 0)
         return entry
 
     def drop(self, key: bytes) -> None:
         """Remove a key (its last element is gone, or it is deleted)."""
         self.db.remove(key)
+
+    def event(self, event: bytes, key: bytes, db: Database | None = None) -> None:
+        """Tell this of a key to whoever asked for such notifications."""
+        if self.keyspace.events and not self.replaying:
+            self.keyspace.notifier.tell(self.account, (db or self.db).number, event, key)
+
+    def removed(self, key: bytes, event: bytes, empty: bool) -> None:
+        """Tell that elements were taken out of a collection, and that it is gone where it is empty now."""
+        if self.keyspace.events:
+            self.event(event, key)
+            if empty:
+                self.event(b"del", key)
 
     def effect(self, *words: bytes) -> None:
         """What is recorded in place of the client's words; may be said several times. Only counts if something changed."""

@@ -25,6 +25,7 @@ cdef class Dispatcher:
     cdef bint _prepared
     cdef bint _woken
     cdef public bint always
+    cdef public bint observed
     cdef object _account
     cdef list _default
     cdef dict _clients

@@ -130,6 +130,7 @@ class Dispatcher:
         self._prepared = False
         self._woken = False
         self.always = False
+        self.observed = False
         self._account = DEFAULT_ACCOUNT
         self._default = keyspace.databases(DEFAULT_ACCOUNT)
         self._clients = keyspace.clients
@@ -160,12 +161,12 @@ class Dispatcher:
         self._now_ms = 0
         self._parts = None
         self._prepared = False
-        self._plain = not db.watched and not db.blocked
+        self._plain = not db.watched and not db.blocked and not self.observed
         if run.transaction and not self._may_happen(run, databases, db, client):
             self._put(b"_\r\n" if run.protocol == 3 else b"*-1\r\n")
         else:
             while at < run.fill:
-                if not self._hot(run, db, at):
+                if self.observed or not self._hot(run, db, at):
                     if not self._prepared:
                         self._prepare(run, databases, db, client)
                     db = self._slow(run, db, at, token, client)
@@ -230,7 +231,7 @@ class Dispatcher:
         self._prepare(run, databases, db, client)
         happens = may_happen(self.keyspace.call, client)
         forget(client)
-        self._plain = not db.watched and not db.blocked
+        self._plain = not db.watched and not db.blocked and not self.observed
         if happens:
             self._put(b"*%d\r\n" % run.count)
         return happens
@@ -275,7 +276,7 @@ class Dispatcher:
             self._flush_effects(run, db)
             keyspace.waiting.serve()
         self._woken = True
-        self._plain = not db.watched and not db.blocked
+        self._plain = not db.watched and not db.blocked and not self.observed
         return db
 
     @cython.cfunc

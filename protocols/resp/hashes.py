@@ -33,6 +33,7 @@ def hset(call: Call, words: list[bytes]) -> bytes:
         added += field not in fields
         fields[field] = value
     call.changed(words[1], len(words) // 2 - 1)
+    call.event(b"hset", words[1])
     return OK if call.name == "hmset" else integer(added)
 
 
@@ -44,6 +45,7 @@ def hsetnx(call: Call, words: list[bytes]) -> bytes:
         fields = call.make(words[1], HASH, {})
     fields[words[2]] = words[3]
     call.changed(words[1])
+    call.event(b"hset", words[1])
     return ONE
 
 
@@ -77,6 +79,7 @@ def hdel(call: Call, words: list[bytes]) -> bytes:
         if not fields:
             call.drop(words[1])
         call.changed(words[1], count)
+        call.removed(words[1], b"hdel", not fields)
     return integer(count)
 
 
@@ -115,6 +118,7 @@ def hincrby(call: Call, words: list[bytes]) -> bytes:
         fields = call.make(words[1], HASH, {})
     fields[words[2]] = b"%d" % (old + change)
     call.changed(words[1])
+    call.event(b"hincrby", words[1])
     return integer(old + change)
 
 
@@ -130,6 +134,7 @@ def hincrbyfloat(call: Call, words: list[bytes]) -> bytes:
     fields[words[2]] = text
     call.changed(words[1])
     call.effect(b"HSET", words[1], words[2], text)
+    call.event(b"hincrbyfloat", words[1])
     return bulk(text)
 
 

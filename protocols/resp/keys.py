@@ -47,6 +47,7 @@ def delete(call: Call, words: list[bytes]) -> bytes:
         if call.find(key) is not None:
             call.drop(key)
             call.changed(key)
+            call.event(b"del", key)
             count += 1
     return integer(count)
 
@@ -169,9 +170,11 @@ def expire(call: Call, words: list[bytes]) -> bytes:
     if amount <= call.now_ms and not call.replaying:
         call.drop(words[1])
         call.effect(b"DEL", words[1])
+        call.event(b"del", words[1])
     else:
         call.db.set_expire(entry, amount)
         call.effect(b"PEXPIREAT", words[1], b"%d" % amount)
+        call.event(b"expire", words[1])
     call.changed(words[1])
     return ONE
 
@@ -182,6 +185,7 @@ def persist(call: Call, words: list[bytes]) -> bytes:
         return ZERO
     call.db.set_expire(entry, 0)
     call.changed(words[1])
+    call.event(b"persist", words[1])
     return ONE
 
 
@@ -209,6 +213,8 @@ def rename(call: Call, words: list[bytes]) -> bytes:
     move_entry(call, entry, words[2], call.db, call.db)
     call.changed(words[1])
     call.changed(words[2])
+    call.event(b"rename_from", words[1])
+    call.event(b"rename_to", words[2])
     return ONE if only_new else OK
 
 
@@ -265,6 +271,7 @@ def copy(call: Call, words: list[bytes]) -> bytes:
     target.set_expire(made, entry.expire_ms)
     call.elsewhere = True
     call.changed(words[2], db=target)
+    call.event(b"copy_to", words[2], target)
     return ONE
 
 
@@ -283,6 +290,8 @@ def move(call: Call, words: list[bytes]) -> bytes:
     move_entry(call, entry, words[1], call.db, target)
     call.changed(words[1])
     call.changed(words[1], db=target)
+    call.event(b"move_from", words[1])
+    call.event(b"move_to", words[1], target)
     return ONE
 
 

@@ -22,6 +22,7 @@ from protocols.resp.call import DATABASES, Block, Call, Client, Later
 from protocols.resp.catalogue import CATALOGUE
 from protocols.resp.dispatch import Dispatcher
 from protocols.resp.errors import CommandError, wrong_arity
+from protocols.resp.notify import KEYEVENT, KEYSPACE, Notifier, flags_of
 from protocols.resp.server import DURABILITIES
 from protocols.resp.snapshot import dump, make, requests_of
 from protocols.resp.state import Database
@@ -47,7 +48,7 @@ class Keyspace:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.appendfsync = settings.appendfsync
-        self.remembered: tuple[str, str] | None = None
+        self.remembered: dict[str, tuple[str, str]] = {}
         self.catalogue = CATALOGUE
         self.spaces: dict[Account, list[Database]] = {}
         self.clients: dict[object, Client] = {}
@@ -59,11 +60,15 @@ class Keyspace:
         self.expired_keys = 0
         self.error_replies = 0
         self.always = settings.appendfsync == "always"
+        self.notifier = Notifier(self)
+        self.events = 0
+        """Classes of events that are asked for; 0: nothing is told."""
         self.last_commit = 0
         self.call = Call(self)
         self._labels: dict[bytes, Database] = {}
         self.dispatcher = Dispatcher(self)
         self.dispatcher.always = self.always
+        self.set_events(flags_of(settings.notify_keyspace_events) or 0)
         self.execute: Callable[[object, int, object], Called | None] = self.dispatcher.execute
         self.waiting = Waiting(self)
         self._replayed = Run()
@@ -148,7 +153,7 @@ class Keyspace:
             if words[0] == b"_DB":
                 db = self.database(words[1])
             elif words[0] == b"_CONFIG":
-                self.remember_appendfsync(words[2].decode(), words[3].decode())
+                self.remember(words[1].decode(), words[2].decode(), words[3].decode())
             else:
                 assert db is not None, "a dump names a database before its first key"
                 make(db, words)
@@ -239,18 +244,35 @@ class Keyspace:
         """A key that clients wait for may have something."""
         self.waiting.ready(db, key)
 
-    def set_appendfsync(self, mode: str) -> None:
-        """``always``, ``everysec`` or ``no``, from here on."""
-        self.remember_appendfsync(mode, self.settings.appendfsync)
-        self.world.durability(DURABILITIES[mode])
+    def configured(self, name: str) -> str:
+        """What the configuration says of a parameter that CONFIG SET can change."""
+        return str(getattr(self.settings, name.replace("-", "_")))
 
-    def remember_appendfsync(self, mode: str, configured: str) -> None:
+    def set_parameter(self, name: str, value: str) -> None:
+        """From here on; the caller records it."""
+        self.remember(name, value, self.configured(name))
+        if name == "appendfsync":
+            self.world.durability(DURABILITIES[value])
+
+    def remember(self, name: str, value: str, configured: str) -> None:
         """Keep what was set; it counts while the configuration says what it said then."""
-        self.remembered = (mode, configured)
-        if configured != self.settings.appendfsync:
-            mode = self.settings.appendfsync
-        self.appendfsync = mode
-        self.always = self.dispatcher.always = mode == "always"
+        self.remembered[name] = (value, configured)
+        if configured != self.configured(name):
+            value = self.configured(name)
+        if name == "appendfsync":
+            self.appendfsync = value
+            self.always = self.dispatcher.always = value == "always"
+        else:
+            self.set_events(flags_of(value) or 0)
+
+    def set_events(self, flags: int) -> None:
+        """Which classes of notifications are told."""
+        if not flags & (KEYSPACE | KEYEVENT):
+            self.events = 0
+        else:
+            self.events = flags
+        self.notifier.flags = flags
+        self.dispatcher.observed = self.events != 0
 
     def random(self) -> int:
         return self.world.random()
@@ -285,7 +307,7 @@ class Keyspace:
         if self._planned_ms <= now_ms:
             self._planned_ms = 0
         left = EXPIRED_PER_TICK
-        for databases in self.spaces.values():
+        for account, databases in self.spaces.items():
             for db in databases:
                 if not db.expiring or not left:
                     continue
@@ -296,6 +318,8 @@ class Keyspace:
                     db.touch(key)
                     self.count_expired()
                     self.last_commit = self.world.record(request(b"DEL", key), db.label)
+                    if self.events:
+                        self.notifier.tell(account, db.number, b"expired", key)
         if left:
             self.plan_expiry()
         else:

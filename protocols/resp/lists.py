@@ -38,6 +38,7 @@ def push(call: Call, words: list[bytes]) -> bytes:
     else:
         items.extend(words[2:])
     call.changed(words[1], len(words) - 2)
+    call.event(call.name[:5].encode(), words[1])
     return integer(len(items))
 
 
@@ -48,6 +49,7 @@ def take(call: Call, key: bytes, items: deque[bytes], left: bool, count: int) ->
     if not items:
         call.drop(key)
     call.changed(key, count)
+    call.removed(key, b"lpop" if left else b"rpop", not items)
     return taken
 
 
@@ -110,6 +112,7 @@ def lset(call: Call, words: list[bytes]) -> bytes:
         raise CommandError(OUT_OF_RANGE)
     items[at] = words[3]
     call.changed(words[1])
+    call.event(b"lset", words[1])
     return OK
 
 
@@ -126,6 +129,7 @@ def linsert(call: Call, words: list[bytes]) -> bytes:
         return integer(-1)
     items.insert(at + (where == b"AFTER"), words[4])
     call.changed(words[1])
+    call.event(b"linsert", words[1])
     return integer(len(items))
 
 
@@ -150,6 +154,7 @@ def lrem(call: Call, words: list[bytes]) -> bytes:
         if not items:
             call.drop(words[1])
         call.changed(words[1], removed)
+        call.removed(words[1], b"lrem", not items)
     return integer(removed)
 
 
@@ -167,6 +172,7 @@ def ltrim(call: Call, words: list[bytes]) -> bytes:
     if not items:
         call.drop(words[1])
     call.changed(words[1], removed)
+    call.removed(words[1], b"ltrim", not items)
     return OK
 
 
@@ -248,6 +254,8 @@ def move(call: Call, source: bytes, target: bytes, from_left: bool, to_left: boo
         call.drop(source)
     call.changed(source)
     call.changed(target)
+    call.event(b"lpush" if to_left else b"rpush", target)
+    call.removed(source, b"lpop" if from_left else b"rpop", not items)
     call.effect(b"LMOVE", source, target, b"LEFT" if from_left else b"RIGHT", b"LEFT" if to_left else b"RIGHT")
     return bulk(item)
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocols.resp.call import Call, Later
-from protocols.resp.mapping import address_of, name_of
+from protocols.resp.mapping import name_of
+from protocols.resp.notify import route_of
 from protocols.resp.table import Handlers
 from protocols.resp.topics import failure
 from protocols.resp.wire import array_of, bulk, bulks, integer
@@ -25,19 +26,12 @@ from substrate.interest import glob_matches
 if TYPE_CHECKING:
     from protocols.resp.session import RespSession
 
-ROUTES_MAX = 4096
-
 
 def publish(call: Call, words: list[bytes]) -> bytes | Later:
     keyspace = call.keyspace
     world = keyspace.world
     channel = words[1]
-    route = keyspace.routes.get((call.account, channel))
-    if route is None or route.generation != world.generation:
-        if len(keyspace.routes) >= ROUTES_MAX:
-            keyspace.routes.clear()
-        route = world.resolve(call.account, address_of(channel))
-        keyspace.routes[(call.account, channel)] = route
+    route = route_of(keyspace, call.account, channel)
     reply = integer(len(route.sinks) + len(route.queues))
     group = Group.of(route.address, words[2], (), call.client.session)
     if not route.stream:

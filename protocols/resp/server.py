@@ -14,6 +14,7 @@ from typing import Any
 from protocols.resp.call import Call
 from protocols.resp.connection import VERSION
 from protocols.resp.errors import SYNTAX, CommandError, wrong_arity
+from protocols.resp.notify import INVALID_CLASS, flags_of, text_of
 from protocols.resp.numbers import integer_of
 from protocols.resp.state import HASH, LIST, SET, ZSET, Entry
 from protocols.resp.table import Handlers
@@ -30,7 +31,7 @@ PARAMETERS: tuple[tuple[str, str], ...] = (
     ("databases", "{databases}"), ("dir", ""), ("hz", "10"), ("lazyfree-lazy-expire", "no"), ("list-max-listpack-size", "-2"),
     ("hash-max-listpack-entries", "128"), ("hash-max-listpack-value", "64"), ("loglevel", "notice"), ("maxclients", "10000"),
     ("maxmemory", "0"), ("maxmemory-policy", "noeviction"), ("maxmemory-samples", "5"), ("min-replicas-to-write", "0"),
-    ("notify-keyspace-events", ""), ("port", "{port}"), ("proto-max-bulk-len", "{bulk_bytes_max}"), ("replica-read-only", "yes"),
+    ("port", "{port}"), ("proto-max-bulk-len", "{bulk_bytes_max}"), ("replica-read-only", "yes"),
     ("requirepass", ""), ("save", ""), ("set-max-intset-entries", "512"), ("slave-read-only", "yes"),
     ("slowlog-log-slower-than", "-1"), ("slowlog-max-len", "0"), ("stream-node-max-entries", "100"), ("tcp-keepalive", "0"),
     ("timeout", "0"), ("zset-max-listpack-entries", "128"), ("zset-max-listpack-value", "64"),
@@ -42,6 +43,7 @@ def parameters(call: Call) -> dict[str, str]:
     values = {name: getattr(settings, name) for name in ("databases", "port", "bulk_bytes_max", "pending_bytes_max")}
     found = {name: text.format(**values) if "{" in text else text for name, text in PARAMETERS}
     found["appendfsync"] = call.keyspace.appendfsync
+    found["notify-keyspace-events"] = text_of(call.keyspace.notifier.flags)
     found["appendonly"] = "yes" if settings.appendonly else "no"
     return found
 
@@ -68,7 +70,12 @@ def config_set(call: Call, words: list[bytes]) -> bytes:
             raise CommandError(f"ERR Unknown option or number of arguments for CONFIG SET - '{name}'")
         if name in wanted:
             raise CommandError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - duplicate parameter")
-        if name == "appendfsync":
+        if name == "notify-keyspace-events":
+            flags = flags_of(value)
+            if flags is None:
+                raise CommandError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {INVALID_CLASS}")
+            wanted[name] = text_of(flags)
+        elif name == "appendfsync":
             if value.lower() not in DURABILITIES:
                 allowed = ", ".join(("everysec", "always", "no"))
                 raise CommandError(
@@ -80,17 +87,16 @@ def config_set(call: Call, words: list[bytes]) -> bytes:
             raise CommandError(
                 f"ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
             )
-    if "appendfsync" in wanted:
-        mode = wanted["appendfsync"]
-        call.keyspace.set_appendfsync(mode)
+    for name, value in wanted.items():
+        call.keyspace.set_parameter(name, value)
         call.dirty += 1
-        call.effect(b"_CONFIG", b"appendfsync", mode.encode(), call.keyspace.settings.appendfsync.encode())
+        call.effect(b"_CONFIG", name.encode(), value.encode(), call.keyspace.configured(name).encode())
     return OK
 
 
 def configured(call: Call, words: list[bytes]) -> bytes:
     """The effect of CONFIG SET: ``_CONFIG name value configured``. It holds while the configuration file says the same."""
-    call.keyspace.remember_appendfsync(words[2].decode(), words[3].decode())
+    call.keyspace.remember(words[1].decode(), words[2].decode(), words[3].decode())
     return OK
 
 

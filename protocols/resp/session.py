@@ -59,6 +59,10 @@ REPLIES_BYTES_MAX = 1024 * 1024 * 1024
 @dataclass(frozen=True, slots=True)
 class Settings:
     appendfsync: str = "everysec"
+    notify_keyspace_events: str = ""
+    """Classes of keyspace notifications, in Redis' letters."""
+    requirepass: str = ""
+    """The password of ``default`` where no users are configured; empty: everybody is let in."""
     databases: int = 16
     bulk_bytes_max: int = wire.BULK_BYTES_MAX
     pending_bytes_max: int = 32 * 1024 * 1024

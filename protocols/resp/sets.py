@@ -25,6 +25,7 @@ def sadd(call: Call, words: list[bytes]) -> bytes:
     added = sum([held.add(member) for member in words[2:]])
     if added:
         call.changed(words[1], added)
+        call.event(b"sadd", words[1])
     return integer(added)
 
 
@@ -37,6 +38,7 @@ def srem(call: Call, words: list[bytes]) -> bytes:
         if not len(held):
             call.drop(words[1])
         call.changed(words[1], removed)
+        call.removed(words[1], b"srem", not len(held))
     return integer(removed)
 
 
@@ -71,9 +73,12 @@ def smove(call: Call, words: list[bytes]) -> bytes:
         call.drop(words[1])
     if target is None:
         target = call.make(words[2], SET, Members())
-    target.add(words[3])
+    added = target.add(words[3])
     call.changed(words[1])
     call.changed(words[2])
+    call.removed(words[1], b"srem", not len(source))
+    if added:
+        call.event(b"sadd", words[2])
     return ONE
 
 
@@ -99,7 +104,8 @@ def spop(call: Call, words: list[bytes]) -> bytes:
 
 
 def remove_chosen(call: Call, key: bytes, held: Members, chosen: list[bytes]) -> None:
-    if len(chosen) == len(held):
+    whole = len(chosen) == len(held)
+    if whole:
         call.drop(key)
         call.effect(b"DEL", key)
     else:
@@ -107,6 +113,7 @@ def remove_chosen(call: Call, key: bytes, held: Members, chosen: list[bytes]) ->
             held.discard(member)
         call.effect(b"SREM", key, *chosen)
     call.changed(key, len(chosen))
+    call.removed(key, b"spop", whole)
 
 
 def srandmember(call: Call, words: list[bytes]) -> bytes:
@@ -160,9 +167,11 @@ def algebra_store(call: Call, words: list[bytes]) -> bytes:
         call.drop(words[1])
         call.make(words[1], SET, Members(members))
         call.changed(words[1])
+        call.event(call.name.encode(), words[1])
     elif there:
         call.drop(words[1])
         call.changed(words[1])
+        call.event(b"del", words[1])
     return integer(len(members))
 
 

@@ -8,7 +8,7 @@ Equal states give equal bytes; what the bytes make gives them again.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from protocols.resp.numbers import float_text
@@ -72,12 +72,12 @@ def make(db: Database, words: list[bytes]) -> None:
         db.put(key, STREAM, log)
 
 
-def dump(databases: list[Database], appendfsync: tuple[str, str] | None) -> bytes:
-    """``databases`` in the order in which they are to stand; ``appendfsync``: as CONFIG SET left it, and as
-    it was configured then."""
+def dump(databases: list[Database], remembered: Mapping[str, tuple[str, str]]) -> bytes:
+    """``databases`` in the order in which they are to stand; ``remembered``: parameters as CONFIG SET left them, and as
+    they were configured then."""
     parts = [HEAD]
-    if appendfsync is not None:
-        parts.append(request(b"_CONFIG", b"appendfsync", appendfsync[0].encode(), appendfsync[1].encode()))
+    for name, (value, configured) in sorted(remembered.items()):
+        parts.append(request(b"_CONFIG", name.encode(), value.encode(), configured.encode()))
     for db in databases:
         if not db.order:
             continue

@@ -281,8 +281,10 @@ def xadd(call: Call, words: list[bytes]) -> bytes | Later:
         trimmed = trim.count(log)
         kept = (b"MAXLEN", b"=", b"%d" % (len(log) - trimmed)) if trimmed else ()
         call.effect(b"XADD", words[1], *kept, id_text(id), *fields)
+    call.event(b"xadd", words[1])
     if trimmed:
         log.behead(trimmed)
+        call.event(b"xtrim", words[1])
     return bulk(id_text(id))
 
 
@@ -427,6 +429,7 @@ def xdel(call: Call, words: list[bytes]) -> bytes:
     count = sum([log.delete(id) for id in ids])
     if count:
         call.changed(words[1], count)
+        call.event(b"xdel", words[1])
     return integer(count)
 
 
@@ -445,6 +448,7 @@ def xtrim(call: Call, words: list[bytes]) -> bytes:
         call.effect(b"XTRIM", words[1], b"MAXLEN", b"=", b"%d" % (len(log) - count))
         log.behead(count)
         call.changed(words[1], count)
+        call.event(b"xtrim", words[1])
     return integer(count)
 
 
@@ -482,6 +486,7 @@ def xsetid(call: Call, words: list[bytes]) -> bytes:
     if deleted is not None:
         log.max_deleted = deleted
     call.changed(words[1])
+    call.event(b"xsetid", words[1])
     return OK
 
 

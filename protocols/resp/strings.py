@@ -92,12 +92,15 @@ def set_(call: Call, words: list[bytes]) -> bytes:
             call.drop(key)
             call.changed(key)
             call.effect(b"DEL", key)
+            call.event(b"del", key)
         return reply
     entry = call.put_text(key, value)
     if not keep:
         call.db.set_expire(entry, until)
     call.changed(key)
+    call.event(b"set", key)
     if expire:
+        call.event(b"expire", key)
         call.effect(b"SET", key, value, b"PXAT", b"%d" % until)
     elif give or only_new or only_there:
         call.effect(b"SET", key, value, *((b"KEEPTTL",) if keep else ()))
@@ -109,6 +112,7 @@ def setnx(call: Call, words: list[bytes]) -> bytes:
         return ZERO
     call.put_text(words[1], words[2])
     call.changed(words[1])
+    call.event(b"set", words[1])
     return ONE
 
 
@@ -117,6 +121,8 @@ def setex(call: Call, words: list[bytes]) -> bytes:
     call.db.set_expire(call.put_text(words[1], words[3]), until)
     call.changed(words[1])
     call.effect(b"SET", words[1], words[3], b"PXAT", b"%d" % until)
+    call.event(b"set", words[1])
+    call.event(b"expire", words[1])
     return OK
 
 
@@ -125,6 +131,7 @@ def getset(call: Call, words: list[bytes]) -> bytes:
     call.db.set_expire(call.put_text(words[1], words[2]), 0)
     call.changed(words[1])
     call.effect(b"SET", words[1], words[2])
+    call.event(b"set", words[1])
     return null(call.protocol) if old is None else bulk(old)
 
 
@@ -135,6 +142,7 @@ def getdel(call: Call, words: list[bytes]) -> bytes:
     call.drop(words[1])
     call.changed(words[1])
     call.effect(b"DEL", words[1])
+    call.event(b"del", words[1])
     return bulk(old)
 
 
@@ -161,13 +169,16 @@ def getex(call: Call, words: list[bytes]) -> bytes:
         if until <= call.now_ms:
             call.drop(words[1])
             call.effect(b"DEL", words[1])
+            call.event(b"del", words[1])
         else:
             call.db.set_expire(entry, until)
             call.effect(b"PEXPIREAT", words[1], b"%d" % until)
+            call.event(b"expire", words[1])
         call.changed(words[1])
     elif persist and entry.expire_ms:
         call.db.set_expire(entry, 0)
         call.effect(b"PERSIST", words[1])
+        call.event(b"persist", words[1])
         call.changed(words[1])
     return bulk(text)
 
@@ -191,6 +202,7 @@ def mset(call: Call, words: list[bytes]) -> bytes:
     for key, value in zip(words[1::2], words[2::2], strict=True):
         call.db.set_expire(call.put_text(key, value), 0)
         call.changed(key)
+        call.event(b"set", key)
     return ONE if call.name == "msetnx" else OK
 
 
@@ -205,9 +217,10 @@ def add(call: Call, key: bytes, change: int) -> bytes:
     number += change
     if not INTEGER_MIN <= number <= INTEGER_MAX:
         raise CommandError(OVERFLOW)
-    entry = call.db.put(key, NUMBER, None)
+    entry = call.put(key, NUMBER, None)
     entry.number = number
     call.changed(key)
+    call.event(b"incrby", key)
     return integer(number)
 
 
@@ -230,6 +243,7 @@ def incrbyfloat(call: Call, words: list[bytes]) -> bytes:
     call.put_text(words[1], text)
     call.changed(words[1])
     call.effect(b"SET", words[1], text, b"KEEPTTL")
+    call.event(b"incrbyfloat", words[1])
     return bulk(text)
 
 
@@ -239,6 +253,7 @@ def append(call: Call, words: list[bytes]) -> bytes:
         raise CommandError(STRING_TOO_LONG)
     call.put_text(words[1], old + words[2])
     call.changed(words[1])
+    call.event(b"append", words[1])
     return integer(len(old) + len(words[2]))
 
 
@@ -272,6 +287,7 @@ def setrange(call: Call, words: list[bytes]) -> bytes:
     changed[offset : offset + len(value)] = value
     call.put_text(words[1], bytes(changed))
     call.changed(words[1])
+    call.event(b"setrange", words[1])
     return integer(len(changed))
 
 

@@ -146,6 +146,7 @@ def zadd(call: Call, words: list[bytes]) -> bytes:
         call.make(words[1], ZSET, ranking)
     if added or updated:
         call.changed(words[1], added + updated)
+        call.event(b"zincr" if increment else b"zadd", words[1])
     if increment:
         return null(call.protocol) if score is None else score_reply(score, call.protocol)
     return integer(added + updated if ch else added)
@@ -162,6 +163,7 @@ def zincrby(call: Call, words: list[bytes]) -> bytes:
         ranking = call.make(words[1], ZSET, Ranking())
     ranking.put(words[3], score)
     call.changed(words[1])
+    call.event(b"zincr", words[1])
     return score_reply(score, call.protocol)
 
 
@@ -171,14 +173,15 @@ def zrem(call: Call, words: list[bytes]) -> bytes:
         return ZERO
     removed = sum([ranking.discard(member) for member in words[2:]])
     if removed:
-        finish_removal(call, words[1], ranking, removed)
+        finish_removal(call, words[1], ranking, removed, b"zrem")
     return integer(removed)
 
 
-def finish_removal(call: Call, key: bytes, ranking: Ranking, count: int) -> None:
+def finish_removal(call: Call, key: bytes, ranking: Ranking, count: int, event: bytes) -> None:
     if not len(ranking):
         call.drop(key)
     call.changed(key, count)
+    call.removed(key, event, not len(ranking))
 
 
 def zscore(call: Call, words: list[bytes]) -> bytes:
@@ -384,7 +387,7 @@ def zrangestore(call: Call, words: list[bytes]) -> bytes:
     return store(call, words[1], pairs)
 
 
-def store(call: Call, key: bytes, pairs: list[Pair]) -> bytes:
+def store(call: Call, key: bytes, pairs: list[Pair], event: bytes = b"") -> bytes:
     """Replace what is under the key by these pairs; by nothing where there are none."""
     there = call.find(key) is not None
     if there:
@@ -393,6 +396,7 @@ def store(call: Call, key: bytes, pairs: list[Pair]) -> bytes:
         call.make(key, ZSET, Ranking(pairs))
     if there or pairs:
         call.changed(key)
+        call.event((event or call.name.encode()) if pairs else b"del", key)
     return integer(len(pairs))
 
 
@@ -417,7 +421,7 @@ def zremrange(call: Call, words: list[bytes]) -> bytes:
     removed = list(ranking.order.islice(reach.start, reach.end))
     for _, member in removed:
         ranking.discard(member)
-    finish_removal(call, words[1], ranking, len(removed))
+    finish_removal(call, words[1], ranking, len(removed), call.name.encode())
     return integer(len(removed))
 
 
@@ -430,7 +434,7 @@ def take(call: Call, key: bytes, ranking: Ranking, lowest: bool, count: int) -> 
         pair = ranking.order.pop(0) if lowest else ranking.order.pop()
         del ranking.scores[pair[1]]
         taken.append(pair)
-    finish_removal(call, key, ranking, len(taken))
+    finish_removal(call, key, ranking, len(taken), b"zpopmin" if lowest else b"zpopmax")
     return taken
 
 
