@@ -40,6 +40,8 @@ READS_MAX = 4
 PROGRESS_RECORDS = 10_000
 """Records that may be read again after a crash because none of them was owed to anybody."""
 ORIGINS_MAX = 10_000
+PLAIN = ((), mapping.QOS_HEADERS[1])
+"""Headers of records whose delivery at QoS 1 has no properties."""
 
 
 class Everything:
@@ -225,20 +227,37 @@ class Captured:
 
     def _advance(self, follow: Follow, position: int, records: list[Record]) -> None:
         recorded: list[Change] = []
-        for record in records:
-            message = message_of(record, int(follow.stream))
-            origin = self._origins.pop((int(follow.stream), record.position), 0)
-            if message is not None:
-                kept = self._owner.matching.owe(follow.account, record.address, message, origin)
-                if kept:
-                    recorded.append((message.fields(), kept))
-                if not self._owner.matching.online:
-                    message.payload = None  # to be read again when somebody comes for it
+        at = 0
+        while at < len(records):
+            end = end_of_run(records, at)
+            self._owe(follow, records[at:end], recorded)
+            at = end
         follow.position = position
         if recorded or position - follow.recorded >= PROGRESS_RECORDS:
             follow.recorded = position
             self._owner.record((REFERRED, int(follow.stream), position, tuple(recorded)))
         self._owner.state.change((REFERRED, int(follow.stream), position, ()))
+
+    def _owe(self, follow: Follow, run: list[Record], recorded: list[Change]) -> None:
+        """Queue records of one address and equal headers."""
+        matching = self._owner.matching
+        address = run[0].address
+        left = matching.of(follow.account, address)
+        topic = mapping.topic_of(address)
+        if run[0].headers in PLAIN and not self._origins and topic is not None:
+            qos = 2 if not run[0].headers else 1
+            left = matching.give(follow.account, values_of(address, run), topic, 0, qos)
+        if not left.sessions and not left.shares and not self._origins:
+            return
+        for record in run:
+            message = message_of(record, int(follow.stream))
+            origin = self._origins.pop((int(follow.stream), record.position), 0)
+            if message is not None:
+                kept = matching.owe_to(left.sessions, left.shares, message, origin)
+                if kept:
+                    recorded.append((message.fields(), kept))
+                if not matching.online:
+                    message.payload = None  # to be read again when somebody comes for it
 
     def cursors(self) -> None:
         """Record how far each stream was read, so that a session recorded now is not given what is older."""
@@ -246,6 +265,25 @@ class Captured:
             if follow.recorded != follow.position:
                 follow.recorded = follow.position
                 self._owner.record((REFERRED, int(follow.stream), follow.position, ()))
+
+
+def end_of_run(records: list[Record], at: int) -> int:
+    """Where the records of the same address and headers as ``records[at]`` end."""
+    first = records[at]
+    end = at + 1
+    while end < len(records) and records[end].address == first.address and records[end].headers == first.headers:
+        end += 1
+    return end
+
+
+def values_of(address: bytes, records: list[Record]) -> Group:
+    values = [record.value or b"" for record in records]
+    group = Group(address, b"".join(values))
+    at = 0
+    for value in values:
+        group.add(at, len(value))
+        at += len(value)
+    return group
 
 
 def message_of(record: Record, stream: int) -> Message | None:

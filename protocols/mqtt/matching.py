@@ -13,9 +13,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from protocols.mqtt.packets import SUBSCRIPTION_ID
+from protocols.mqtt.runs import Lane, frames, largest
 from protocols.mqtt.state import Change, Entry, Message, Session, Share, Subscription
-from protocols.mqtt.wire import encode_properties
-from substrate.api import Account
+from protocols.mqtt.wire import encode_properties, varint
+from substrate.api import Account, Group
 
 if TYPE_CHECKING:
     from protocols.mqtt.sessions import Sessions
@@ -27,13 +28,14 @@ CACHED_BYTES_MAX = 512
 class Match:
     """What one session wants of one address."""
 
-    __slots__ = ("as_published", "identifiers", "no_local", "qos", "session", "subscriptions")
+    __slots__ = ("as_published", "block", "identifiers", "no_local", "qos", "session", "subscriptions")
 
     def __init__(self, session: Session, subscriptions: list[Subscription]) -> None:
         self.session = session
         self.subscriptions = subscriptions
         self.qos = max(subscription.qos for subscription in subscriptions)
         self.identifiers = identifiers_of(subscriptions)
+        self.block = varint(len(self.identifiers)) + self.identifiers
         self.as_published = any(subscription.as_published for subscription in subscriptions)
         self.no_local = any(subscription.no_local for subscription in subscriptions)
 
@@ -93,16 +95,56 @@ class Matching:
     def owe(self, account: Account, address: bytes, message: Message, publisher: int) -> tuple[Change, ...]:
         """Queue it for all that are owed it; what a record must say of those that outlive their connection."""
         found = self.of(account, address)
+        return self.owe_to(found.sessions, found.shares, message, publisher)
+
+    def give(self, account: Account, group: Group, topic: bytes, publisher: int, qos: int) -> Matches:
+        """Plain messages (no properties, not retained) published with ``qos``, as frames for those whose lane takes them; who
+        is left."""
+        found = self.of(account, group.address)
+        rest: list[Match] = []
+        blocks: dict[bytes, bytes] = {}
+        state = self._owner.state
+        most = largest(group)
+        for match in found.sessions:
+            session = match.session
+            if not session.laned() or (qos == 2 and match.qos == 2) or (match.no_local and session.number == publisher):
+                rest.append(match)
+                continue
+            if not session.may_read(topic):
+                continue
+            properties = match.block if session.level == 5 else b""
+            size = group.count * (9 + len(topic) + len(properties)) + group.value_bytes
+            lane = session.lane
+            if lane is None:
+                lane = session.lane = Lane()
+            if (
+                9 + len(topic) + len(properties) + most > session.packet_bytes_max
+                or lane.count + group.count > self._queue_messages_max
+                or session.owed_bytes + size > self._queue_bytes_max
+            ):
+                rest.append(match)
+                continue
+            block = blocks.get(properties)
+            if block is None:
+                block = blocks[properties] = frames(group, topic, properties)
+            lane.add(block, group.count)
+            session.owed_bytes += len(block)
+            state.owed_bytes += len(block)
+            self._owner.sending.wake(session)
+        return Matches(found.version, rest, found.shares)
+
+    def owe_to(self, matches: list[Match], shares: list[Share], message: Message, publisher: int) -> tuple[Change, ...]:
+        """See ``owe``."""
         self.online = False
         kept: list[Change] = []
-        for match in found.sessions:
+        for match in matches:
             if match.no_local and match.session.number == publisher:
                 rest = [subscription for subscription in match.subscriptions if not subscription.no_local]
                 if not rest or not max(subscription.qos for subscription in rest):
                     continue
                 match = Match(match.session, rest)
             self._queue(match.session, message, match.qos, match.identifiers, match.as_published, b"", kept)
-        for share in found.shares:
+        for share in shares:
             self._owe_one(share, message, kept)
         return tuple(kept)
 
@@ -141,7 +183,7 @@ class Matching:
         if session.connection is None and (not qos or not session.keeps):
             return
         if (
-            len(session.queue) - session.volatile >= self._queue_messages_max
+            len(session.queue) - session.volatile + session.lane_count() >= self._queue_messages_max
             or session.owed_bytes + message.size > self._queue_bytes_max
         ):
             self._owner.note("mqtt_queue_full_drops", "")

@@ -7,16 +7,18 @@ and one group for live subscribers of all protocols.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protocols.mqtt import errors, mapping, requests
 from protocols.mqtt import packets as p
 from protocols.mqtt.captured import message_of
 from protocols.mqtt.packets import Acknowledge
+from protocols.mqtt.runs import Run
 from protocols.mqtt.state import DONE, INBOUND, RECEIVED, RELEASED, RETAINED, Message, Session
 from substrate.api import Account, Ack, Address, Appended, Group, Route
 
 if TYPE_CHECKING:
+    from protocols.mqtt.matching import Matches
     from protocols.mqtt.sessions import Sessions
 
 ROUTES_MAX = 4096
@@ -26,7 +28,7 @@ OWED_BYTES_MAX = 1 << 30
 """Of all sessions together (a message counts once for each); beyond it publishers are refused what somebody would be owed."""
 RETAINED_BYTES_MAX = 256 * 1024 * 1024
 """Of an account; beyond it publishers are refused what is to be retained."""
-Packets = list[tuple[int, int, int]]
+Packets = list[tuple[int, Any, int]]
 
 
 class Publishing:
@@ -47,7 +49,11 @@ class Publishing:
                 self._incoming(session, run, connection, packets)
                 at += len(run)
                 continue
-            if step.kind == p.PUBREL:
+            if isinstance(step, Run):
+                packets.append((p.PUBACK, step.identifiers, self._publish_run(session, step)))
+            elif isinstance(step, requests.Acknowledged):
+                self._acknowledged_run(session, step, done)
+            elif step.kind == p.PUBREL:
                 self._release(session, step.packet_id, packets)
             else:
                 self._acknowledged(session, step, packets, done)
@@ -91,6 +97,51 @@ class Publishing:
             if step.kind == p.PUBACK or entry.received:
                 done.append(entry.sequence)
 
+    def _acknowledged_run(self, session: Session, step: requests.Acknowledged, done: list[int]) -> None:
+        lane = session.lane
+        for packet_id in step.identifiers if lane is None else lane.acknowledge(step.identifiers):
+            entry = session.inflight.get(packet_id)
+            if entry is not None and entry.qos == 1:
+                done.append(entry.sequence)
+
+    def _publish_run(self, publisher: Session, run: Run) -> int:
+        """``publish`` for a run of QoS 1 as it was read."""
+        account, group = publisher.account, run.group
+        address = Address(group.address)
+        route = self._route(account, address)
+        matches = self._owner.matching.of(account, address)
+        wanted = bool(matches.sessions or matches.shares)
+        if wanted and not route.stream and self._owner.state.owed_bytes >= OWED_BYTES_MAX:
+            self._owner.note("mqtt_quota_refusals", "")
+            return errors.QUOTA_EXCEEDED
+        if route.stream or route.sinks or route.queues:
+            answer = self._publish_group(route, group)
+            if not isinstance(answer, Appended):
+                return errors.reason(answer) or errors.UNSPECIFIED
+            if route.stream:
+                self._captured(publisher, address, answer, group.count)
+                return errors.SUCCESS
+        if wanted:
+            left = self._owner.matching.give(account, group, run.topic, publisher.number, 1)
+            if left.sessions or left.shares:
+                self._owe_each(left, run, publisher)
+        elif not route.sinks and not route.queues:
+            return errors.NO_MATCHING_SUBSCRIBERS
+        return errors.SUCCESS
+
+    def _owe_each(self, left: Matches, run: Run, publisher: Session) -> None:
+        for index in range(run.group.count):
+            message = Message(run.topic, run.group.value(index), 1, False, b"", 0)
+            kept = self._owner.matching.owe_to(left.sessions, left.shares, message, publisher.number)
+            if kept:
+                self._owner.record_message(message, kept)
+
+    def _publish_group(self, route: Route, group: Group) -> object:
+        answers: list[object] = []
+        world = self._owner.world
+        self._owner.ask(lambda token: world.publish(route, group, "mqtt-sessions", Ack.DURABLE, token), answers.append)
+        return answers[0] if answers else None
+
     def publish(self, publisher: Session, run: list[requests.Incoming], connection: object) -> int:
         """Keep them, give them to all: the reason code for the publisher. All of one address, QoS and RETAIN."""
         first = run[0]
@@ -101,13 +152,7 @@ class Publishing:
             return errors.QUOTA_EXCEEDED
         answer: object = None
         if route.stream or route.sinks or route.queues:
-            answers: list[object] = []
-            group = _group(run, connection)
-            world = self._owner.world
-            self._owner.ask(
-                lambda token: world.publish(route, group, "mqtt-sessions", Ack.DURABLE, token), answers.append
-            )
-            answer = answers[0] if answers else None
+            answer = self._publish_group(route, _group(run, connection))
             if not isinstance(answer, Appended):
                 return errors.reason(answer) or errors.UNSPECIFIED
         if first.retain:
@@ -188,7 +233,7 @@ class Publishing:
             self._owner.sending.all()
 
 
-def _run(steps: list[requests.Incoming | Acknowledge], at: int, session: Session) -> list[requests.Incoming]:
+def _run(steps: list[requests.Step], at: int, session: Session) -> list[requests.Incoming]:
     """The messages from here on that can be published together: same address and QoS, none retained, refused or known."""
     first = steps[at]
     assert isinstance(first, requests.Incoming)

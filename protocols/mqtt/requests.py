@@ -1,4 +1,4 @@
-"""What a session asks of the executor ``mqtt`` and what it is answered: plain data, nothing borrowed.
+"""What a session asks of the executor ``mqtt`` and what it is answered: plain data; only a ``Batch`` borrows.
 
     Connect -> Connected or a reason code    Pull -> Deliveries (parked until there are some) | TakenOver
     Batch   -> Responses        Subscribe -> SubscribeCodes    Unsubscribe -> UnsubscribeCodes    Leave -> None
@@ -9,10 +9,11 @@ longer) its client's is answered ``None``.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from protocols.identity import Identity
 from protocols.mqtt.packets import Acknowledge
+from protocols.mqtt.runs import Run
 from protocols.mqtt.state import Delivery, WillMessage
 from substrate.api import Address
 
@@ -26,6 +27,7 @@ class Connect(NamedTuple):
     window: int  # QoS 1 and 2 packets that may be unacknowledged
     packet_bytes_max: int  # the client's
     will: WillMessage | None
+    takes_frames: bool = True  # PUBLISHes may come encoded: it has no topic aliases
 
 
 class Connected(NamedTuple):
@@ -41,6 +43,7 @@ class Pull(NamedTuple):
 class Deliveries(NamedTuple):
     packets: tuple[Delivery, ...]
     now_ms: int
+    frames: bytes = b""  # encoded, to be sent before the packets
 
 
 class TakenOver(NamedTuple):
@@ -61,16 +64,29 @@ class Incoming(NamedTuple):
     refused: int = 0  # a reason code: acknowledge with it, and nothing else
 
 
-class Batch(NamedTuple):
-    """Of one read event, in the order received."""
+class Acknowledged(NamedTuple):
+    """PUBACKs: an array of packet identifiers."""
 
-    steps: list[Incoming | Acknowledge]
+    identifiers: Any
+
+
+Step = Incoming | Acknowledge | Run | Acknowledged
+
+
+class Batch(NamedTuple):
+    """Of one read event, in the order received. Its runs borrow the read buffer."""
+
+    steps: list[Step]
+
+    def own(self) -> Batch:
+        """The same, borrowing nothing."""
+        return Batch([step.own() if isinstance(step, Run) else step for step in self.steps])
 
 
 class Responses(NamedTuple):
-    """Packets to send in this order: (kind, packet id, reason code)."""
+    """Packets to send in this order: (kind, packet identifier or an array of them, reason code)."""
 
-    packets: list[tuple[int, int, int]]
+    packets: list[tuple[int, Any, int]]
 
 
 class Subscribe(NamedTuple):

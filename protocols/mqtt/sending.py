@@ -57,12 +57,15 @@ class Sending:
         finished: list[int] = []
         now_ms = self._owner.now_ms()
         state = self._owner.state
-        if session.retained:
+        frames = self._take_lane(session) if session.lane is not None else b""
+        blocked = bool(session.resend) or session.lane_count() > 0
+        if session.retained and not blocked:
             self._take_retained(session, now_ms)
-        while session.queue and not session.resend and len(out) < PULL_PACKETS_MAX and room > 0:
+        unacknowledged = 0 if session.lane is None else session.lane.unacknowledged
+        while session.queue and not blocked and len(out) < PULL_PACKETS_MAX and room > 0:
             entry = session.queue[0]
             message = entry.message
-            if entry.qos and len(session.inflight) >= session.window:
+            if entry.qos and len(session.inflight) + unacknowledged >= session.window:
                 break
             if message.payload is None and not message.gone:
                 self._load(session, message)
@@ -88,9 +91,19 @@ class Sending:
                 self._owner.record((DONE, session.number, tuple(finished)))
             if assigned:
                 commit = self._owner.record((ASSIGNED, session.number, tuple(assigned)))
-        if out:
+        if out or frames:
             token, session.pull = session.pull, 0
-            self._owner.world.answer(token, requests.Deliveries(tuple(out), now_ms), commit)
+            self._owner.world.answer(token, requests.Deliveries(tuple(out), now_ms, frames), commit)
+
+    def _take_lane(self, session: Session) -> bytes:
+        """Frames that its window allows."""
+        lane = session.lane
+        assert lane is not None
+        room = session.window - lane.unacknowledged - len(session.inflight)
+        taken = lane.take(room, PULL_BYTES_MAX, session.inflight)
+        session.owed_bytes -= len(taken)
+        self._owner.state.owed_bytes -= len(taken)
+        return taken
 
     def _take_retained(self, session: Session, now_ms: int) -> None:
         """Some more of the retained messages that new subscriptions are to be given."""

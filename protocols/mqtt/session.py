@@ -22,6 +22,7 @@ from protocols.mqtt import errors, mapping, requests
 from protocols.mqtt import packets as p
 from protocols.mqtt.live import CACHED_BYTES_MAX, Live, refused
 from protocols.mqtt.packets import Acknowledge, Auth, Connack, Connect, Disconnect, Publish, Subscribe, Unsubscribe
+from protocols.mqtt.runs import encode_acknowledgements, take_acknowledgements, take_publishes
 from protocols.mqtt.state import NEVER_S, Delivery, WillMessage
 from protocols.mqtt.wire import (
     Malformed,
@@ -40,6 +41,7 @@ DRAIN_NS = 5_000_000
 DRAIN_BYTES = 512 * 1024
 """Unsent bytes beyond which a client is given no more of what it is owed; looked at every ``DRAIN_NS`` and when it speaks."""
 PINGRESP = b"\xd0\x00"
+QOS_1 = mapping.QOS_HEADERS[1]
 STEPS_MAX = 10_000
 ADDRESSES_MAX = 1024
 FILTER_LEVELS_MAX = 50_000
@@ -127,7 +129,7 @@ class MqttSession:
         self._aliases: dict[int, bytes] = {}
         self._addresses: dict[bytes, Address] = {}
         self._unacknowledged: set[int] = set()
-        self._steps: list[requests.Incoming | Acknowledge] = []
+        self._steps: list[requests.Step] = []
         self._calls: dict[int, tuple[str, int, object]] = {}
         self._next_token = 1
         self._left = False
@@ -243,11 +245,27 @@ class MqttSession:
         position = start
         self.wants_bytes = 0
         limit = self._settings.packet_bytes_max
+        five = self._level == 5
         while position < end and not self.closing:
             if data[position] == 0x30 and not self._steps:
                 after = live.forwarder.run(data, position, end, self._port.generation)
                 if after != position:
                     position = after
+                    continue
+            elif data[position] == 0x32:
+                room = self._settings.receive_maximum - len(self._unacknowledged) if five else STEPS_MAX
+                run = take_publishes(data, position, end, five, limit, room, self._addresses, QOS_1, self)
+                if run is not None:
+                    position = run.end
+                    self._steps.append(run)
+                    if five:
+                        self._unacknowledged.update(run.identifiers)
+                    continue
+            elif data[position] == 0x40:
+                identifiers = take_acknowledgements(data, position, end)
+                if identifiers:
+                    position += 4 * len(identifiers)
+                    self._steps.append(requests.Acknowledged(identifiers))
                     continue
             most = limit if data[position] >> 4 == p.PUBLISH else min(limit, self._settings.connect_bytes_max)
             found = decode(data, position, end, self._level, most)
@@ -357,7 +375,7 @@ class MqttSession:
             requests.Connect(
                 self._identity, client_id, packet.clean, expiry_s, self._level,
                 min(int(properties.get(p.RECEIVE_MAXIMUM, 65535)), self._settings.inflight_max),
-                live.sink.packet_bytes_max, _will_of(packet),
+                live.sink.packet_bytes_max, _will_of(packet), not live.alias_max,
             ),
             slot,
         )  # fmt: skip
@@ -528,6 +546,14 @@ class MqttSession:
         out = []
         five = self._level == 5
         for kind, packet_id, code in found.packets:
+            if not isinstance(packet_id, int):
+                if five:
+                    self._unacknowledged.difference_update(packet_id)
+                elif code >= 0x80 and code != errors.NOT_AUTHORIZED:
+                    self._close()
+                    break
+                out.append(encode_acknowledgements(kind, packet_id, code, five))
+                continue
             if five:
                 if kind != p.PUBREL and (kind != p.PUBREC or code >= 0x80):
                     self._unacknowledged.discard(packet_id)
@@ -543,8 +569,10 @@ class MqttSession:
         if self.closing:
             return
         straight = answer.commit == 0 and not self.outbox.parked()
-        out = [self._encode_delivery(one, found.now_ms, straight) for one in found.packets]
-        self.outbox.answer_at(b"".join(out), answer.shard, answer.commit)
+        data = found.frames
+        if found.packets:
+            data += b"".join([self._encode_delivery(one, found.now_ms, straight) for one in found.packets])
+        self.outbox.answer_at(data, answer.shard, answer.commit)
         self._pull()
 
     def _encode_delivery(self, one: Delivery, now_ms: int, straight: bool) -> bytes:

@@ -279,6 +279,7 @@ class Sessions:
         session.connection = connection
         session.identity = request.identity
         session.judged = {}
+        session.takes_frames = request.takes_frames
         session.level = request.level
         session.window = request.window
         session.packet_bytes_max = request.packet_bytes_max
@@ -303,6 +304,7 @@ class Sessions:
         session.connection = None
         session.pull = 0
         session.resend = []
+        self.state.leave_lane(session)
         self.sending.pass_on(session)
 
     def _leave(self, session: Session, will: bool, expiry_s: int) -> None:

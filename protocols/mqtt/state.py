@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 from protocols.identity import EVERYBODY, Identity, Right
 from protocols.mqtt import mapping
 from protocols.mqtt.retained import Retained
+from protocols.mqtt.runs import Lane
 from substrate.api import Account
 from substrate.interest import Tokens, Trie
 
@@ -165,6 +166,7 @@ class Session:
         "inbound",
         "inflight",
         "judged",
+        "lane",
         "left_ms",
         "level",
         "next_packet_id",
@@ -178,6 +180,7 @@ class Session:
         "resend",
         "retained",
         "subscriptions",
+        "takes_frames",
         "timed_ms",
         "volatile",
         "will",
@@ -206,6 +209,8 @@ class Session:
         # of the connection, never recorded
         self.connection: object = None
         self.identity: Identity = EVERYBODY
+        self.takes_frames = False
+        self.lane: Lane | None = None  # QoS 1 of a session that ends with its connection, sent before ``queue``
         self.judged: dict[bytes, bool] = {}  # topics: whether its user may read them
         self.pull = 0
         self.level = 4
@@ -227,6 +232,21 @@ class Session:
     def recorded(self) -> bool:
         return self.expiry_s > 0 or self.will is not None
 
+    def laned(self) -> bool:
+        """Whether plain QoS 1 messages go by ``lane``: nothing that came before them waits elsewhere, and nothing of them
+        is to outlive the connection."""
+        return (
+            self.takes_frames
+            and self.connection is not None
+            and not self.keeps
+            and not self.queue
+            and not self.resend
+            and not self.retained
+        )
+
+    def lane_count(self) -> int:
+        return 0 if self.lane is None else self.lane.count
+
     def has_no_local(self) -> bool:
         return any(subscription.no_local for subscription in self.subscriptions.values())
 
@@ -243,7 +263,8 @@ class Session:
 
     def free_packet_id(self) -> int:
         """One not in use; there is one, the window is smaller than their number."""
-        while self.next_packet_id in self.inflight:
+        lane = self.lane
+        while self.next_packet_id in self.inflight or (lane is not None and lane.uses(self.next_packet_id)):
             self.next_packet_id = self.next_packet_id % 65535 + 1
         found = self.next_packet_id
         self.next_packet_id = found % 65535 + 1
@@ -418,6 +439,14 @@ class State:
             session.queue.remove(entry)
         entry.packet_id = packet_id
         session.inflight[packet_id] = entry
+
+    def leave_lane(self, session: Session) -> None:
+        """The connection is gone, and what only it was owed."""
+        if session.lane is not None:
+            waiting = session.lane.waiting_bytes()
+            session.owed_bytes -= waiting
+            self.owed_bytes -= waiting
+            session.lane = None
 
     def drop(self, session: Session, sequence: int) -> None:
         entry = session.entries.pop(sequence, None)
