@@ -71,10 +71,10 @@ class Hub(Host):
 
     # connections
 
-    def session(self, protocol: str) -> Session:
-        """A new session with a port of its own; its outbox reports to this hub."""
+    def session(self, protocol: str, factory: Callable[[Port], Session] | None = None) -> Session:
+        """A new session with a port of its own; its outbox reports to this hub. ``factory``: another than its protocol's."""
         local = LocalPort(self.sequencer, lambda: self.users)
-        session = self.factories[protocol](self._wrap(local) if self._wrap is not None else local)
+        session = (factory or self.factories[protocol])(self._wrap(local) if self._wrap is not None else local)
         local.session = session
         session.outbox.dirty = self.dirty
         session.outbox.pressure = self.pressure

@@ -33,7 +33,7 @@ NOT_KEYS = {
     "THALWEG_OUTDATED": "`1`: tests run although a compiled kernel is older than its source",
 }
 """Environment variables of ours that are not keys, and what they say."""
-SECTIONS = ("durability", "kafka", "nats", "mqtt", "resp", "http")
+SECTIONS = ("tls", "durability", "kafka", "nats", "mqtt", "resp", "http")
 PYDANTIC = {"extra": "forbid", "use_attribute_docstrings": True}
 
 
@@ -78,9 +78,12 @@ class Listener:
 
     listen: str = OFF
     """Address to accept on: `host:port`, port 0 for any free one, `off` for none."""
+    tls_listen: str = OFF
+    """Address to accept TLS on."""
 
     def __post_init__(self) -> None:
         check_address("listen", self.listen)
+        check_address("tls_listen", self.tls_listen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +92,12 @@ class Kafka(Listener):
 
     listen: str = "127.0.0.1:9092"
     """Address to accept Kafka clients on."""
+    tls_listen: str = OFF
+    """Address to accept Kafka clients on that speak TLS (`security.protocol` SSL or SASL_SSL)."""
     advertise: str = ""
     """Address told to clients in metadata: `host:port`; empty: that on which the listener accepts."""
+    tls_advertise: str = ""
+    """The same for clients of `tls_listen`."""
     auto_create_topics: bool = True
     """Whether asking for metadata of an unknown topic creates it (with one partition), if the client allows it."""
     partitions: Annotated[int, Ge(1), Le(1024)] = 1
@@ -103,11 +110,13 @@ class Kafka(Listener):
     """Connections beyond this are closed at once."""
 
     def __post_init__(self) -> None:
-        check_address("listen", self.listen)
-        if self.advertise:
-            check_address("advertise", self.advertise)
-            if self.advertise == OFF or self.advertise.endswith(":0"):
-                raise ValueError(f"advertise: {self.advertise!r} is nothing that a client can connect to")
+        Listener.__post_init__(self)
+        for key in ("advertise", "tls_advertise"):
+            address = getattr(self, key)
+            if address:
+                check_address(key, address)
+                if address == OFF or address.endswith(":0"):
+                    raise ValueError(f"{key}: {address!r} is nothing that a client can connect to")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +125,10 @@ class Nats(Listener):
 
     listen: str = "127.0.0.1:4222"
     """Address to accept NATS clients on."""
+    tls_listen: str = OFF
+    """Address to accept NATS clients on that must speak TLS (`tls://`)."""
+    tls_first: Literal["never", "always", "auto"] = "never"
+    """When TLS begins on `tls_listen`: after INFO, before it, or before it if the client begins within 50 ms (nats-server: `handshake_first`)."""
     server_name: str = "thalweg"
     """Name told to clients in INFO."""
     payload_bytes_max: Annotated[int, Ge(1), Le(8 * 1024 * 1024)] = 1024 * 1024
@@ -132,6 +145,8 @@ class Mqtt(Listener):
 
     listen: str = "127.0.0.1:1883"
     """Address to accept MQTT clients on."""
+    tls_listen: str = OFF
+    """Address to accept MQTT clients on that speak TLS (usually port 8883)."""
     packet_bytes_max: Annotated[int, Ge(64), Le(8 * 1024 * 1024)] = 1024 * 1024
     """A longer packet costs its connection; told to MQTT 5 clients as Maximum Packet Size."""
     pending_bytes_max: Bytes = 16 * 1024 * 1024
@@ -164,6 +179,8 @@ class Resp(Listener):
 
     listen: str = "127.0.0.1:6379"
     """Address to accept Redis clients on."""
+    tls_listen: str = OFF
+    """Address to accept Redis clients on that speak TLS (`rediss://`, usually port 6380)."""
     appendfsync: Literal["always", "everysec", "no"] = "everysec"
     """When the keyspace's effects are fsynced, and replies wait for it: as in Redis; `CONFIG SET` changes it."""
     databases: Annotated[int, Ge(1), Le(16)] = 16
@@ -182,6 +199,32 @@ class Http(Listener):
 
     listen: str = "127.0.0.1:9480"
     """Address of `/livez`, `/readyz` and `/metrics`."""
+    tls_listen: str = OFF
+    """Address of the same over HTTPS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """What the listeners' `tls_listen` addresses show and ask for; files are read again on SIGHUP."""
+
+    __pydantic_config__: ClassVar[Any] = PYDANTIC
+
+    certificate: str = ""
+    """PEM file of the server's certificate, followed by those that lead to a root."""
+    key: str = ""
+    """PEM file of its key, without a password."""
+    client_ca: str = ""
+    """PEM file of those whose client certificates are accepted; empty: clients are asked for none."""
+    client_certificates: Literal["required", "optional"] = "required"
+    """Whether a client must have one, where `client_ca` is set."""
+    version_min: Literal["1.2", "1.3"] = "1.2"
+    """Older TLS is refused."""
+
+    def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("key: is needed with a certificate, and a certificate with it")
+        if self.client_ca and not self.certificate:
+            raise ValueError("client_ca: says nothing without a certificate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +249,7 @@ class Config:
     """Directory of everything that is kept; `:memory:` keeps nothing."""
     checkpoint_bytes: Bytes = 32 * 1024 * 1024
     """A state stream that grew by this since its last checkpoint gets one, written by a process of its own."""
+    tls: Tls = field(default_factory=Tls)
     durability: Durability = field(default_factory=Durability)
     kafka: Kafka = field(default_factory=Kafka)
     nats: Nats = field(default_factory=Nats)
@@ -216,6 +260,9 @@ class Config:
     def __post_init__(self) -> None:
         if not self.data or "\0" in self.data:
             raise ValueError(f"data: {self.data!r} is neither a directory nor :memory:")
+        for name in ("kafka", "nats", "mqtt", "resp", "http"):
+            if getattr(self, name).tls_listen != OFF and not self.tls.certificate:
+                raise ValueError(f"{name}.tls_listen: needs tls.certificate and tls.key")
 
 
 def keys() -> Iterator[tuple[str, str, object]]:
@@ -268,7 +315,7 @@ def from_flags(flags: Mapping[str, str]) -> Config:
     tree: dict[str, Any] = {}
     for key, value in flags.items():
         put(tree, key, value)
-    models = {"kafka": Kafka, "nats": Nats, "mqtt": Mqtt, "resp": Resp, "http": Http}
+    models = {"tls": Tls, "kafka": Kafka, "nats": Nats, "mqtt": Mqtt, "resp": Resp, "http": Http}
     made: dict[str, Any] = {}
     for name, value in tree.items():
         try:

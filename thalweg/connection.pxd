@@ -20,6 +20,9 @@ cdef class Connection:
     cdef public Outbox outbox
     cdef public long long due_ns
     cdef public bint closed
+    cdef object factory
+    cdef object secure
+    cdef object channel
     cdef object transport
     cdef object _get_unsent
     cdef int fd
@@ -33,6 +36,15 @@ cdef class Connection:
     cdef Py_ssize_t rest_bytes
     cdef bint given
     cpdef flush(self)
+    cdef object plain_buffer(self)
+    cdef bint may_send(self)
+    cdef decrypt(self, Py_ssize_t count)
+    cpdef drain(self)
+    cdef handshake(self)
+    cdef insecure(self, object error)
+    cdef send_secure(self)
+    cdef send_cipher(self)
+    cdef send_plain(self)
     cdef take(self, object data, Py_ssize_t end)
     cdef keep(self, object data, Py_ssize_t start, Py_ssize_t end)
     cdef received(self, Py_ssize_t count)

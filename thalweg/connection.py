@@ -10,6 +10,11 @@ Writing. At the end of a turn ``flush`` sends what the outbox has ready, straigh
 it; the rest goes through the transport in pieces, and until it is drained the outbox keeps what comes. An outbox beyond
 its bound then costs its connection.
 
+TLS. A listener's ``Secure`` gives each connection a ``Channel``: what is read goes through it into the same buffers, what
+is written goes through it to the same socket. Where the peer speaks first the session is made when the handshake is
+done; where the session speaks first (NATS), its first words leave in the clear. Who has not finished its handshake in
+time is closed, and counts as a connection until then.
+
 Ending. A closing session's last bytes are sent (for ``LINGER_S`` at most), then the writing half is shut and input drained for a moment: closing at
 once would answer unread input with a reset, and the reset would destroy the goodbye (RFC 1122 section 4.2.2.13).
 """
@@ -17,6 +22,7 @@ once would answer unread input with a reset, and the reset would destroy the goo
 from __future__ import annotations
 
 import os
+import ssl
 import time
 
 import cython
@@ -30,6 +36,12 @@ else:
     from protocols.outbox import Outbox
 
 PIECE_BYTES = 4 * 1024
+RECORD_BYTES = 16 * 1024
+"""Of one TLS record; given to OpenSSL at a time, whose buffers keep the size that they once had."""
+CIPHER_BYTES = 64 * 1024
+"""Encrypted before it is sent."""
+FIRST_BYTE_S = 0.05
+"""What a peer has to begin TLS before the session speaks in the clear: nats-server's ``handshake_first: auto``."""
 TRANSPORT_BYTES = 256 * 1024
 LINGER_S = 1.0
 READS_MAX = 16
@@ -115,10 +127,13 @@ def flush(dirty: list, driver: object) -> None:
 class Connection:
     """One accepted socket. asyncio's buffered protocol on one side, the hub's ``Connection`` on the other."""
 
-    def __init__(self, driver: object, protocol: str) -> None:
+    def __init__(self, driver: object, protocol: str, factory: object = None, secure: object = None) -> None:
         self.driver = driver
         self.turn = driver.turn
         self.protocol = protocol
+        self.factory = factory
+        self.secure = secure
+        self.channel = None
         self.session = None
         self.outbox = None
         self.due_ns = 0
@@ -148,11 +163,21 @@ class Connection:
         self.fd = -1 if sock is None else sock.fileno()
         self.direct = transport.get_extra_info("ssl_object") is None and self.fd >= 0
         transport.set_write_buffer_limits(high=0)
-        self.session = self.driver.session(self.protocol)
+        if self.secure is None:
+            self.greet()
+        else:
+            self.begin_secure()
+
+    def greet(self) -> None:
+        """Make the session, and let it speak if it wants to."""
+        if self.secure is not None:
+            self.driver.strangers[self.protocol].discard(self)
+        self.session = self.driver.session(self.protocol, self.factory)
+        self.factory = None
         self.outbox = self.session.outbox
         self.outbox.owner = self
         self.driver.joined(self.protocol, self)
-        peer = transport.get_extra_info("peername") or ("unix", 0)
+        peer = self.transport.get_extra_info("peername") or ("unix", 0)
         now_ns = self.turn.enter()
         try:
             self.session.opened((peer[0], peer[1]), now_ns)
@@ -162,6 +187,10 @@ class Connection:
         self.outbox.mark()
 
     def get_buffer(self, hint: int) -> object:
+        return self.plain_buffer() if self.secure is None else self.driver.cipher
+
+    @cython.cfunc
+    def plain_buffer(self) -> object:
         if self.rest is None:
             return self.driver.view
         if self.given or self.rest_bytes > self.driver.share_bytes:
@@ -171,7 +200,10 @@ class Connection:
     def buffer_updated(self, count: cython.Py_ssize_t) -> None:
         if self.closed or self.lingering:
             return
-        self.received(count)
+        if self.secure is None:
+            self.received(count)
+        else:
+            self.decrypt(count)
         self.turn.read()
 
     @cython.cfunc
@@ -199,7 +231,13 @@ class Connection:
         """The peer says no more. What it asked for and what is only to become durable is still answered."""
         if self.closed:
             return False
-        if self.session.closing or not self.outbox.promised() or not (self.outbox.parked() or self.outbox.ready()):
+        if (
+            self.session is None
+            or not self.may_send()
+            or self.session.closing
+            or not self.outbox.promised()
+            or not (self.outbox.parked() or self.outbox.ready())
+        ):
             self.finish()
             return False
         self.turn.enter()
@@ -217,9 +255,100 @@ class Connection:
 
     def resume_writing(self) -> None:
         self.writable = True
-        if not self.closed:
+        if not self.closed and self.session is not None:
             self.turn.enter()
             self.outbox.mark()
+
+    # TLS
+
+    @cython.cfunc
+    def may_send(self) -> cython.bint:
+        """Whether the session's bytes may leave."""
+        return self.secure is None or (self.channel is not None and self.channel.ready)
+
+    def begin_secure(self) -> None:
+        self.driver.strangers[self.protocol].add(self)
+        self.driver.later(self.driver.handshake_s, self.handshake_late)
+        if self.secure.either:
+            self.driver.later(FIRST_BYTE_S, self.speak_first)
+        elif self.secure.after:
+            self.speak_first()
+        else:
+            self.channel = self.secure.channel()
+
+    def speak_first(self) -> None:
+        """The session's first words in the clear; what comes is TLS."""
+        if self.closed or self.channel is not None:
+            return
+        self.greet()
+        if not self.closed:
+            self.send_plain()
+            self.channel = self.secure.channel()
+
+    def handshake_late(self) -> None:
+        if not self.closed and not self.may_send():
+            self.driver.note(f"{self.protocol}_tls_errors", "")
+            self.driver.debug(self.protocol, "no TLS handshake in time")
+            self.abort()
+
+    @cython.cfunc
+    def decrypt(self, count: cython.Py_ssize_t):
+        """What was read into the driver's second buffer, in pieces that keep OpenSSL's buffers small."""
+        at: cython.Py_ssize_t = 0
+        if self.channel is None:
+            self.channel = self.secure.channel()
+        while at < count and not self.closed and not self.lingering:
+            end: cython.Py_ssize_t = min(at + RECORD_BYTES, count)
+            self.channel.feed(self.driver.cipher[at:end])
+            at = end
+            self.drain()
+
+    @cython.ccall
+    def drain(self):
+        """Give the session what the channel has, unless it is not to be read now."""
+        if self.closed or self.lingering or self.paused or self.stalled or self.channel is None:
+            return
+        try:
+            if not self.channel.ready:
+                self.handshake()
+            while not (self.closed or self.lingering or self.paused or self.stalled) and self.channel.ready:
+                count: cython.Py_ssize_t = self.channel.read(self.plain_buffer())
+                if count > 0:
+                    self.received(count)
+                elif count == 0:
+                    break
+                else:
+                    self.eof_received()
+                    return
+        except ssl.SSLError as error:
+            self.insecure(error)
+            return
+        if not self.closed and self.channel.pending():
+            self.send_cipher()
+
+    @cython.cfunc
+    def handshake(self):
+        if not self.channel.handshake():
+            return
+        self.send_cipher()
+        if self.session is None:
+            self.greet()
+        else:
+            self.turn.enter()
+            self.outbox.mark()
+
+    @cython.cfunc
+    def insecure(self, error: object):
+        """Not TLS, not ours, or not in order: say why in TLS's own words and close."""
+        self.driver.note(f"{self.protocol}_tls_errors", "")
+        self.driver.debug(self.protocol, str(error))
+        self.turn.enter()
+        self.send_cipher()
+        if self.session is not None:
+            self.session.closing = True
+            self.outbox.clear()
+        if not self.closed:
+            self.end()
 
     # receiving
 
@@ -285,6 +414,8 @@ class Connection:
             self.stalled = False
             if not self.closed and not self.paused and self.transport is not None:
                 self.transport.resume_reading()
+                if self.channel is not None:
+                    self.driver.later(0, self.drain)
 
     def retry(self) -> None:
         """The session is unblocked: what was kept is given again."""
@@ -325,8 +456,10 @@ class Connection:
             if not self.stalled:
                 self.transport.resume_reading()
             self.retry()
+            self.drain()
             if self.closed:
                 return
+            ready = self.outbox.ready()
         if session.deadline_ns != self.due_ns:
             self.driver.plan(self)
         if session.closing and not self.lingering:
@@ -338,6 +471,45 @@ class Connection:
 
     @cython.cfunc
     def send_ready(self):
+        if self.secure is None:
+            self.send_plain()
+        elif self.may_send():
+            self.send_secure()
+
+    @cython.cfunc
+    def send_secure(self):
+        try:
+            while self.outbox.ready() and self.writable and not self.closed:
+                with self.outbox.peek() as view:
+                    count: cython.Py_ssize_t = self.channel.write(view[:RECORD_BYTES])
+                self.outbox.sent(count)
+                if self.channel.pending() >= CIPHER_BYTES:
+                    self.send_cipher()
+        except ssl.SSLError as error:
+            self.insecure(error)
+            return
+        self.send_cipher()
+
+    @cython.cfunc
+    def send_cipher(self):
+        """All that the channel has: to the socket while the kernel takes it, the rest through the transport."""
+        data: bytes = self.channel.take()
+        if not data or self.closed:
+            return
+        count: cython.Py_ssize_t = 0
+        if self.direct and self._get_unsent() == 0:
+            if cython.compiled:
+                count = send(self.fd, cython.cast(cython.p_char, data), len(data), MSG_DONTWAIT | MSG_NOSIGNAL)
+            else:
+                try:
+                    count = os.write(self.fd, data)
+                except OSError:
+                    count = 0
+        if count < len(data):
+            self.transport.write(data[max(count, 0) :])
+
+    @cython.cfunc
+    def send_plain(self):
         """To the socket while the kernel takes it. Then a small piece through the transport, only to be told when there
         is room again: what stays in the outbox is bounded there, and copied once."""
         if self.direct and self._get_unsent() == 0:
@@ -375,6 +547,9 @@ class Connection:
     def end(self) -> None:
         """Everything said: shut the writing half, drain what the peer still sends, then close."""
         self.lingering = True
+        if self.may_send() and self.channel is not None:
+            self.channel.close()
+            self.send_cipher()
         try:
             self.transport.write_eof()
         except (OSError, RuntimeError, NotImplementedError):
@@ -394,13 +569,17 @@ class Connection:
     def finish(self):
         """The connection is over: the session gives back what it held."""
         self.closed = True
-        now_ns = self.turn.enter()
-        try:
-            self.session.eof(now_ns)
-        except Exception as error:
-            self.driver.crash(self.protocol, error)
-        self.rest = None
-        self.driver.left(self.protocol, self)
+        if self.session is None:
+            self.driver.strangers[self.protocol].discard(self)
+        else:
+            now_ns = self.turn.enter()
+            try:
+                self.session.eof(now_ns)
+            except Exception as error:
+                self.driver.crash(self.protocol, error)
+            self.rest = None
+            self.driver.left(self.protocol, self)
+        self.channel = None
         if self.transport is not None:
             self.transport.close()
 

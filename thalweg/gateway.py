@@ -16,7 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from protocols.api import Executor, Port, Session
 from protocols.hub import Hub
@@ -27,10 +27,15 @@ from substrate.engine import Engine, EngineError
 from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
 from thalweg.checkpointer import Checkpointer
-from thalweg.config import MEMORY, Config, parse_address
+from thalweg.config import MEMORY, Config
 from thalweg.connection import Connection, Turn, flush
+from thalweg.listeners import Listening, Tls, listening
+
+if TYPE_CHECKING:
+    from thalweg.tls import Secure
 
 BUFFER_BYTES = 256 * 1024
+CIPHER_BYTES = 64 * 1024
 SHARE_BYTES = 64 * 1024
 """A part of a frame up to this waits in bytes of its own size and joins the shared buffer at the next read."""
 STOP_S = 2.0
@@ -41,6 +46,9 @@ TIMER_NS_MIN = 1_000_000
 
 class Driver(Hub):
     """The hub on an event loop."""
+
+    handshake_s = 10.0
+    """Who has not finished its TLS handshake by then is closed."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, engine: Engine, config: Config, *args: Any, **more: Any
@@ -53,10 +61,15 @@ class Driver(Hub):
         self.buffer = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self.share_bytes = SHARE_BYTES
+        self.cipher = memoryview(bytearray(CIPHER_BYTES))
+        """What TLS connections read into; what they decrypt goes where others read."""
+        self.strangers: dict[str, set[Connection]] = {}
+        """Connections without a session: their TLS handshake is under way."""
         self.limits: dict[str, int] = {}
         self._random = int.from_bytes(os.urandom(8), "big") | 1
         self.turn = Turn(lambda now_ns: self.sequencer.begin(now_ns), loop.call_soon, self.end_turn)
         super().__init__(engine, MemoryEngine(), *args, **more)
+        self.strangers = {name: set() for name in self.connections}
         loop.call_later(SHRINK_S, self._shrink)
 
     # turns
@@ -160,7 +173,7 @@ class Driver(Hub):
     # connections
 
     def admit(self, protocol: str) -> bool:
-        if len(self.connections[protocol]) < self.limits.get(protocol, 1 << 30):
+        if len(self.connections[protocol]) + len(self.strangers[protocol]) < self.limits.get(protocol, 1 << 30):
             return True
         self.count(f"{protocol}_connections_refused")
         return False
@@ -177,9 +190,15 @@ class Plain(asyncio.BufferedProtocol):
             setattr(self, name, getattr(connection, name))
 
 
-def accept(loop: asyncio.AbstractEventLoop, driver: Driver, protocol: str) -> Any:
-    """What the loop talks to of one more connection."""
-    connection = Connection(driver, protocol)
+def accept(
+    loop: asyncio.AbstractEventLoop,
+    driver: Driver,
+    protocol: str,
+    factory: Callable[[Port], Session] | None = None,
+    secure: Secure | None = None,
+) -> Any:
+    """What the loop talks to of one more connection. ``factory``: where a listener's sessions are not its protocol's."""
+    connection = Connection(driver, protocol, factory, secure)
     return connection if type(loop).__module__.startswith("uvloop") else Plain(connection)
 
 
@@ -189,6 +208,8 @@ class Gateway:
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         self.listeners: dict[str, tuple[str, int]] = {}
+        self._factories: dict[str, Callable[[Port], Session]] = {}
+        self._secures: dict[Tls, Secure] = {}
         self._servers: list[asyncio.AbstractServer] = []
         self._driver: Driver | None = None
         self._files: RealFiles | None = None
@@ -207,11 +228,11 @@ class Gateway:
         loop = asyncio.get_running_loop()
         engine = self._engine(loop)
         try:
-            for name in ("kafka", "nats", "mqtt", "resp"):
-                wanted = parse_address(getattr(self.config, name).listen)
-                if wanted is not None:
-                    await self._listen(loop, name, *wanted)
-            factories, executors = self._protocols()
+            self._secure(self.config)
+            for one in listening(self.config):
+                await self._listen(loop, one)
+            self._factories, executors = self._protocols()
+            factories = {one.protocol: self._factories[one.name] for one in listening(self.config)}
             files = self._files
             driver = Driver(
                 loop,
@@ -234,17 +255,47 @@ class Gateway:
         for server in self._servers:
             await server.start_serving()
 
-    async def _listen(self, loop: asyncio.AbstractEventLoop, name: str, host: str, port: int) -> None:
+    def _secure(self, config: Config) -> None:
+        """Read certificates and keys, if any are named."""
+        if config.tls.certificate:
+            from thalweg.tls import Secure, TlsError, make_context
+
+            try:
+                context = make_context(config)
+            except TlsError as error:
+                raise OSError(str(error)) from error
+            for wanted in Tls:
+                if wanted is not Tls.NONE:
+                    self._secures[wanted] = Secure(context, wanted is Tls.AFTER, wanted is Tls.EITHER)
+
+    def reload(self) -> list[str]:
+        """Read certificates, keys and users again; what was done, a line each. What is wrong is said and changes nothing."""
+        said = []
+        if self._secures:
+            from thalweg.tls import TlsError, make_context
+
+            try:
+                context = make_context(self.config)
+            except TlsError as error:
+                said.append(f"{error}; the certificates that were stay")
+            else:
+                for secure in self._secures.values():
+                    secure.context = context
+                said.append("certificates were read again")
+        return said
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, one: Listening) -> None:
+        secure = self._secures.get(one.tls)
         server = await loop.create_server(
-            lambda: accept(loop, cast(Driver, self._driver), name),
-            host,
-            port,
+            lambda: accept(loop, cast(Driver, self._driver), one.protocol, self._factories[one.name], secure),
+            one.host,
+            one.port,
             start_serving=False,
             backlog=1024,
             reuse_address=True,
         )
         address = server.sockets[0].getsockname()
-        self.listeners[name] = (address[0], address[1])
+        self.listeners[one.name] = (address[0], address[1])
         self._servers.append(server)
 
     def _engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
@@ -263,7 +314,7 @@ class Gateway:
 
         factories, resp = sessions(self.config, self.listeners, self._identity())
         made = executors(resp, mqtt_limits(self.config))
-        return factories, [made[name] for name in made if name != "topics"]
+        return factories, [made[name] for name in made if name not in ("topics", "marks")]
 
     def _identity(self) -> bytes:
         """What tells this data from any other's: made with it, kept with it."""
@@ -315,7 +366,7 @@ class Gateway:
             deadline = time.monotonic() + STOP_S
             while any(driver.connections.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-            for members in list(driver.connections.values()):
+            for members in [*driver.connections.values(), *driver.strangers.values()]:
                 for connection in list(members):
                     connection.abort()
             driver.flush()

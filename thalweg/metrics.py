@@ -13,6 +13,7 @@ OF_EACH_PROTOCOL = {
     "connections_total": "Connections accepted.",
     "connections_refused_total": "Connections closed at once because connections_max was reached.",
     "slow_consumers_total": "Connections closed because more than pending_bytes_max waited for a peer that does not read.",
+    "tls_errors_total": "TLS connections that ended in an error: not TLS, no handshake in time, no certificate that is accepted.",
     "wire_errors_total": "Connections closed because the peer broke the protocol's grammar.",
 }
 

@@ -63,6 +63,7 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
         raise CannotServe(str(error) if error.errno else f"data in {config.data}: {error}") from error
     addresses = {name: format_address(*found) for name, found in gateway.listeners.items()} | addresses
     accepting = True
+    loop.add_signal_handler(signal.SIGHUP, reload, gateway)
     gc.collect()
     gc.freeze()  # what start-up made stays: later collections need not look at it
     if ready_file is not None:
@@ -70,6 +71,11 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     announce(config, addresses)
     await stop.wait()
     return await end(gateway, ops, ready_file)
+
+
+def reload(gateway: Gateway) -> None:
+    for line in gateway.reload():
+        print(f"thalweg: {line}", file=sys.stderr, flush=True)
 
 
 def raise_file_limit() -> None:

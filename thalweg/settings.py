@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def sessions(
     config: Config, listeners: Mapping[str, tuple[str, int]], identity: bytes
 ) -> tuple[dict[str, Callable[[Port], Session]], RespSettings]:
-    """A session factory for each listener, and what the Redis keyspace is told. ``identity``: 16 bytes, the same for
+    """A session factory for each listener by name, and what the Redis keyspace is told. ``identity``: 16 bytes, the same for
     the same data as long as it lives."""
     from protocols.kafka.session import KafkaSession
     from protocols.kafka.session import Settings as KafkaSettings
@@ -30,10 +30,7 @@ def sessions(
     from protocols.resp.session import RespSession
     from protocols.resp.session import Settings as RespSettings
 
-    advertised = parse_address(config.kafka.advertise) if config.kafka.advertise else listeners.get("kafka")
-    host, port = advertised or ("127.0.0.1", 9092)
-    if host in ("0.0.0.0", "::"):  # nothing that a client could connect to
-        host = socket.gethostname()
+    host, port = advertised(config.kafka.advertise, listeners.get("kafka") or listeners.get("kafka_tls"))
     kafka = fill(
         KafkaSettings,
         config.kafka,
@@ -54,16 +51,31 @@ def sessions(
         durability=config.durability.default,
         interval_ms=config.durability.interval_ms,
     )
+    host, port = advertised(config.kafka.tls_advertise, listeners.get("kafka_tls"))
+    kafka_tls = dataclasses.replace(kafka, host=host, port=port)
+    nats_host, nats_port = listeners.get("nats_tls", (nats_host, nats_port))
+    nats_tls = dataclasses.replace(
+        nats, host=nats_host, port=nats_port, tls=True, tls_verify=bool(config.tls.client_ca)
+    )
     mqtt = fill(MqttSettings, config.mqtt)
     resp_port = listeners.get("resp", ("127.0.0.1", 6379))[1]
     resp = fill(RespSettings, config.resp, port=resp_port, appendonly=config.data != MEMORY)
     made: dict[str, Callable[[Port], Session]] = {
         "kafka": lambda port: KafkaSession(port, kafka),
+        "kafka_tls": lambda port: KafkaSession(port, kafka_tls),
         "nats": lambda port: NatsSession(port, nats),
+        "nats_tls": lambda port: NatsSession(port, nats_tls),
         "mqtt": lambda port: MqttSession(port, mqtt),
         "resp": lambda port: RespSession(port, resp),
     }
+    made |= {"mqtt_tls": made["mqtt"], "resp_tls": made["resp"]}
     return {name: made[name] for name in made if name in listeners}, resp
+
+
+def advertised(told: str, listener: tuple[str, int] | None) -> tuple[str, int]:
+    """Where Kafka clients are sent: where the configuration says, or where the listener is."""
+    host, port = (parse_address(told) if told else listener) or ("127.0.0.1", 9092)
+    return (socket.gethostname() if host in ("0.0.0.0", "::") else host), port  # those nobody can connect to
 
 
 def mqtt_limits(config: Config) -> Any:

@@ -83,6 +83,10 @@ class Settings:
     ping_ns: int = 120 * SECOND_NS
     pings_max: int = 2
     auth_timeout_ns: int = 2 * SECOND_NS
+    tls: bool = False
+    """Whether this listener's connections become TLS; told in INFO, and begun by the host after it."""
+    tls_verify: bool = False
+    """Whether they ask for a client certificate."""
     durability: str = "sync"
     """Of streams that JetStream creates here: ``sync``, ``os`` or ``interval``."""
     interval_ms: int = 1000
@@ -520,6 +524,9 @@ class NatsSession:
         }
         if self._must_authenticate:
             fields["auth_required"] = True
+        if settings.tls:
+            fields["tls_required"] = True
+            fields |= {"tls_verify": True} if settings.tls_verify else {}
         if connected:
             fields["connect_info"] = True
             fields["remote_account"] = "$G"

@@ -21,13 +21,15 @@ SETTINGS = {
     "mqtt": (mqtt.Settings, mqtt_sessions.Limits),
     "resp": (resp.Settings,),
 }
-OF_THE_PROCESS = ("gateway.py", "settings.py", "serve.py", "connection.py")
+OF_THE_PROCESS = ("gateway.py", "settings.py", "serve.py", "connection.py", "listeners.py", "tls.py")
 
 
 def read_by_the_process(section: str, name: str) -> bool:
     texts = [(ROOT / "thalweg" / file).read_text() for file in OF_THE_PROCESS]
     dotted = f"config.{section}.{name}" if section else f"config.{name}"
-    return any(dotted in text for text in texts) or (name in {"listen", "connections_max"} and bool(section))
+    return any(dotted in text for text in texts) or (
+        name in {"listen", "tls_listen", "connections_max"} and bool(section)
+    )
 
 
 @pytest.mark.parametrize(("key", "variable", "default"), list(keys()), ids=lambda value: str(value))
