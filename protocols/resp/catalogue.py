@@ -6,14 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from protocols.resp import (
+    bits,
     connection,
     describing,
+    geo,
     hashes,
+    hyperloglog,
     keys,
     lists,
     pubsub,
     server,
     sets,
+    sorting,
     streams,
     strings,
     topics,
@@ -27,7 +31,7 @@ from protocols.resp.table import Command, Handler, internal, read_table
 
 FAMILIES = (
     strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
-    describing,
+    describing, bits, hyperloglog, geo, sorting,
 )  # fmt: skip
 OWN = frozenset(
     ["auth", "quit", "reset", "client|reply", "multi", "exec", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"]

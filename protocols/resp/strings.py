@@ -1,6 +1,6 @@
 """Strings: GET SET MGET MSET INCR and their kin.
 
-Speaks Redis 7.2's commands of the group but LCS. Values are binary safe, at most 512 MB.
+Speaks Redis 7.2's commands of the group. Values are binary safe, at most 512 MB.
 Effects: relative expiries as PXAT of the absolute time, INCRBYFLOAT as SET of the result with KEEPTTL, GETEX and GETDEL as
 PEXPIREAT, PERSIST or DEL; everything else in the client's words.
 Deviations: none known.
@@ -25,7 +25,7 @@ from protocols.resp.errors import (
 from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, add_long_doubles, find_integer, integer_of
 from protocols.resp.state import NUMBER, STRING
 from protocols.resp.table import Handlers
-from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, integer, null
+from protocols.resp.wire import OK, ONE, ZERO, array_of, bulk, integer, map_of, null
 
 STRING_BYTES_MAX = 512 * 1024 * 1024
 
@@ -291,9 +291,96 @@ def setrange(call: Call, words: list[bytes]) -> bytes:
     return integer(len(changed))
 
 
+LCS_CELLS_MAX = 16 * 1024 * 1024
+"""Of its table: one command must not hold up all others."""
+
+
+def lcs(call: Call, words: list[bytes]) -> bytes:
+    texts = []
+    for key in words[1:3]:
+        entry = call.find(key)
+        if entry is not None and entry.kind > NUMBER:
+            raise CommandError("ERR The specified keys must contain string values")
+        texts.append(entry.text() if entry is not None else b"")
+    only_length = indices = lengths = False
+    shortest = 0
+    at = 3
+    while at < len(words):
+        option = words[at].upper()
+        if option == b"IDX":
+            indices = True
+        elif option == b"LEN":
+            only_length = True
+        elif option == b"WITHMATCHLEN":
+            lengths = True
+        elif option == b"MINMATCHLEN" and at + 1 < len(words):
+            at += 1
+            shortest = max(integer_of(words[at]), 0)
+        else:
+            raise CommandError(SYNTAX)
+        at += 1
+    if only_length and indices:
+        raise CommandError("ERR If you want both the length and indexes, please just use IDX.")
+    first, second = texts
+    if len(first) * len(second) > LCS_CELLS_MAX:
+        raise CommandError("ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len")
+    table = lcs_table(first, second)
+    length = table[-1][-1]
+    if only_length:
+        return integer(length)
+    common, matches = lcs_matches(first, second, table)
+    if not indices:
+        return bulk(common)
+    rows = []
+    for low, low2, size in matches:
+        if size >= shortest:
+            row = [
+                array_of((integer(low), integer(low + size - 1))),
+                array_of((integer(low2), integer(low2 + size - 1))),
+            ]
+            rows.append(array_of(row + ([integer(size)] if lengths else [])))
+    return map_of([(bulk(b"matches"), array_of(rows)), (bulk(b"len"), integer(length))], call.protocol)
+
+
+def lcs_table(first: bytes, second: bytes) -> list[list[int]]:
+    """``table[i][j]``: how long the longest common subsequence of the first i and j bytes is."""
+    row = [0] * (len(second) + 1)
+    table = [row]
+    for byte in first:
+        above, row = row, [0]
+        left = 0
+        for at, other in enumerate(second):
+            left = above[at] + 1 if byte == other else max(above[at + 1], left)
+            row.append(left)
+        table.append(row)
+    return table
+
+
+def lcs_matches(first: bytes, second: bytes, table: list[list[int]]) -> tuple[bytes, list[tuple[int, int, int]]]:
+    """The subsequence, and its ranges (place in each, length) from the end."""
+    common = bytearray()
+    matches: list[tuple[int, int, int]] = []
+    at, other, size = len(first), len(second), 0
+    while at and other:
+        if first[at - 1] == second[other - 1]:
+            common.append(first[at - 1])
+            at, other, size = at - 1, other - 1, size + 1
+            continue
+        if size:
+            matches.append((at, other, size))
+            size = 0
+        if table[at - 1][other] > table[at][other - 1]:
+            at -= 1
+        else:
+            other -= 1
+    if size:
+        matches.append((at, other, size))
+    return bytes(common[::-1]), matches
+
+
 HANDLERS: Handlers = {
     "get": get, "set": set_, "setnx": setnx, "setex": setex, "psetex": setex, "getset": getset, "getdel": getdel,
     "getex": getex, "mget": mget, "mset": mset, "msetnx": mset, "incr": incr, "decr": incr, "incrby": incrby,
     "decrby": incrby, "incrbyfloat": incrbyfloat, "append": append, "strlen": strlen, "getrange": getrange,
-    "substr": getrange, "setrange": setrange,
+    "substr": getrange, "lcs": lcs, "setrange": setrange,
 }  # fmt: skip
