@@ -17,7 +17,7 @@ ARGS ?=
 PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := check
-.PHONY: check setup kernels serve format lint types imports fast fast-here fast-there test pure demo bench sim fuzz crash rot faults kill peers help clean
+.PHONY: check setup kernels serve format lint types imports fast fast-here fast-there test pure demo bench sim fuzz crash rot faults kill test-rdma peers help clean
 
 check: setup
 	@$(MAKE) --no-print-directory --output-sync=target --jobs=2 fast-here fast-there types format lint imports
@@ -109,6 +109,10 @@ faults: setup
 kill: setup
 	@echo "kill: SIGKILL of the real process under load on four protocols: ROUNDS=$(ROUNDS) SEED=$(SEED)"
 	@$(BIN)/python -m conformance.kill_loop --seed $(SEED) --rounds $(ROUNDS) $(ARGS)
+
+test-rdma: setup
+	@echo "test-rdma: the RDMA transport on soft-RoCE in QEMU guests"
+	@$(BIN)/python tools/rdma_guest.py $(ARGS)
 
 peers:
 	@echo "peers: real servers and stock tools from Debian packages (system-wide; needs root)"

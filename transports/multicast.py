@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import socket
 import struct
 import time
@@ -16,13 +15,12 @@ from collections.abc import Sequence
 
 from transports import mold
 from transports.api import Frame, Repairer, SubscriberHandler
-from transports.gaps import Delivery, GapSettings, GapTracker
+from transports.gaps import GapSettings
+from transports.subscriber import PACKETS_PER_TURN, RECEIVE_BYTES, SOL_UDP, UDP_GRO, GapSubscriber
 
-SOL_UDP, UDP_SEGMENT, UDP_GRO = 17, 103, 104
+UDP_SEGMENT = 103
 SEGMENTS_MAX = 44
 """Of one send: 64 KiB of packets of 1,400 bytes, and the kernel's limit of 64."""
-RECEIVE_BYTES = 8 * 1024 * 1024
-PACKETS_PER_TURN = 256
 HEARTBEAT_S = 0.02
 REPAIR_PACKETS_MAX = 64
 """For one request; the subscriber asks again for the rest."""
@@ -149,11 +147,8 @@ class RepairServer:
         self._socket.close()
 
 
-class MulticastSubscriber:
-    """Receives a session from ``group``:``port`` and hands its messages up in order.
-
-    ``catch_up(wanted, sent)`` of the handler is called once when repair is not enough; answer it with ``supply``.
-    """
+class MulticastSubscriber(GapSubscriber):
+    """Receives a session from ``group``:``port`` on the interface that has ``interface`` as its address."""
 
     def __init__(
         self,
@@ -167,20 +162,9 @@ class MulticastSubscriber:
         settings: GapSettings | None = None,
         seed: int = 0,
     ) -> None:
-        self.tracker = GapTracker(session, wanted, len(repairers), random.Random(seed), settings)
-        self._handler = handler
-        self._repairers = list(repairers)
-        self._asked_behind: tuple[int, int] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._loop = asyncio.get_running_loop()
-        self._ended = False
+        super().__init__(interface, session, handler, repairers, wanted, settings, seed)
         self._live = self._open(group, port, interface)
-        self._repair = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._repair.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-        self._repair.bind((interface, 0))
-        self._repair.setblocking(False)
-        self._loop.add_reader(self._live.fileno(), self._read_live)
-        self._loop.add_reader(self._repair.fileno(), self._read_repair)
+        self._loop.add_reader(self._live.fileno(), self._read, self._live, False)
 
     def _open(self, group: str, port: int, interface: str) -> socket.socket:
         made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -194,67 +178,7 @@ class MulticastSubscriber:
         made.setblocking(False)
         return made
 
-    def _read_live(self) -> None:
-        self._read(self._live, False)
-
-    def _read_repair(self) -> None:
-        self._read(self._repair, True)
-
-    def _read(self, source: socket.socket, repair: bool) -> None:
-        now_ns = time.monotonic_ns()
-        for _ in range(PACKETS_PER_TURN):
-            try:
-                data, ancillary, _, _ = source.recvmsg(65536, socket.CMSG_SPACE(4))
-            except OSError:
-                break
-            for packet in _segments(data, ancillary):
-                self._deliver(self.tracker.packet(packet, now_ns, repair))
-        self._after(now_ns)
-
-    def supply(self, start: int, messages: list[bytes]) -> None:
-        """What a catch-up link brought."""
-        self._asked_behind = None
-        self._deliver(self.tracker.supply(start, messages))
-        self._after(time.monotonic_ns())
-
-    def _deliver(self, found: Delivery | None) -> None:
-        if found is not None:
-            self._handler.messages(found[0], [memoryview(message) for message in found[1]])
-
-    def _after(self, now_ns: int) -> None:
-        """Ask for what is missing, now or when it is due."""
-        for which, packet in self.tracker.due(now_ns):
-            with contextlib.suppress(OSError):
-                self._repair.sendto(packet, self._repairers[which])
-        behind = self.tracker.behind()
-        if behind is not None and self._asked_behind is None:
-            self._asked_behind = behind
-            self._handler.behind(*behind)
-        if self.tracker.ended and self.tracker.wanted >= self.tracker.sent and not self._ended:
-            self._ended = True
-            self._handler.ended()
-        if self._timer is None and self.tracker.deadline_ns:
-            wait_s = max(self.tracker.deadline_ns - now_ns, 500_000) / 1e9
-            self._timer = self._loop.call_later(wait_s, self._timed)
-
-    def _timed(self) -> None:
-        self._timer = None
-        self._after(time.monotonic_ns())
-
     def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        for opened in (self._live, self._repair):
-            self._loop.remove_reader(opened.fileno())
-            opened.close()
-
-
-def _segments(data: bytes, ancillary: Sequence[tuple[int, int, bytes]]) -> Sequence[bytes | memoryview]:
-    """The packets that the kernel joined into one read."""
-    for level, kind, value in ancillary:
-        if level == SOL_UDP and kind == UDP_GRO:
-            size = struct.unpack("=i", value[:4])[0] if len(value) >= 4 else struct.unpack("=H", value[:2])[0]
-            if 0 < size < len(data):
-                view = memoryview(data)
-                return [view[at : at + size] for at in range(0, len(data), size)]
-    return (data,)
+        self._loop.remove_reader(self._live.fileno())
+        self._live.close()
+        super().close()

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.fanouts import FanoutCase, check_fanout
 from transports import mold
-from transports.api import Frame
+from transports.api import Fanout, Frame, SubscriberHandler
 from transports.gaps import GapSettings, GapTracker
 from transports.multicast import MulticastFanout, MulticastSubscriber, RepairServer
 from transports.simulated import SimulatedNetwork
@@ -191,3 +192,24 @@ def test_messages_cross_real_sockets_with_losses_repaired() -> None:
         repair.close()
 
     asyncio.run(run())
+
+
+def test_multicast_fanout_keeps_every_promise() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    async def start(session: bytes) -> MulticastFanout:
+        return MulticastFanout("239.77.7.8", port, "127.0.0.1", session)
+
+    def subscribe(
+        fanout: Fanout, session: bytes, handler: SubscriberHandler, repairers: Sequence[tuple[str, int]], wanted: int
+    ) -> MulticastSubscriber:
+        return MulticastSubscriber("239.77.7.8", port, "127.0.0.1", session, handler, repairers, wanted)
+
+    try:
+        asyncio.run(check_fanout(FanoutCase(start, subscribe)))
+    except TimeoutError:
+        raise
+    except OSError as error:
+        pytest.skip(f"no multicast on the loopback interface: {error}")
