@@ -55,6 +55,7 @@ from substrate.control import Topics
 from substrate.disk import DiskEngine
 from substrate.disk.options import Options
 from substrate.engine import Engine, EngineError
+from substrate.marks import Marks
 from substrate.memory import MemoryEngine
 
 STEPS = 400
@@ -239,6 +240,7 @@ class Simulation:
         stream = sequencer.layer.streams[world.stream]
         start = next((made for made in self.load(name) if sequencer.belongs(world.stream, made)), None)
         views = {"topics": lambda: cast(Executor, Topics(lambda topic: None, lambda topic: None))}
+        views["marks"] = lambda: cast(Executor, Marks())
         views |= {factory().name: factory for factory in self.executors()}
         view = views[name]()
         if start is not None:

@@ -14,7 +14,7 @@ import errno
 import struct
 from array import array
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from crc32c import crc32c
 
@@ -24,6 +24,7 @@ from substrate import batch as batches
 from substrate.api import (
     BATCH_BYTES_MAX,
     DEFAULT_ACCOUNT,
+    RESERVED,
     Address,
     Appended,
     Batches,
@@ -50,9 +51,12 @@ from substrate.engine import Engine
 from substrate.files import RealFiles
 from substrate.interest import Tokens
 from substrate.layer import StreamLayer
+from substrate.limits import record_bytes
+from substrate.marks import Marks
 from substrate.memory import MemoryEngine
 
 START_MS = 1_790_000_000_000
+MARKS = StreamId(2)
 ORDERS = StreamId(1024)
 OTHER = StreamId(1025)
 SMALL = Options(journal_slots=3, journal_slot_bytes=1 << 18, reference_bytes=1 << 14, free_bytes_min=1 << 16)
@@ -169,6 +173,24 @@ class Bench:
             self._failed,
         )
         self.layer.open(self.now_ms)
+        self.attach()
+
+    def attach(self) -> None:
+        """The marks' own stream, and what it says."""
+        self.layer.create(MARKS, StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/marks")), StreamConfig())
+        marks = Marks()
+        found = self.layer.streams[MARKS]
+        for record in self.layer.each(found, found.start):
+            marks.apply(record)
+        assert marks.dump() == Marks.loaded(marks.dump()).dump()
+        marks.start(self)
+        self.layer.attach(marks)
+
+    def record(self, value: bytes, key: bytes) -> int:
+        """The marks' world."""
+        found = self.layer.streams[MARKS]
+        self.layer.append_slices(found, value, array("q", (0, len(value))), 1, key, None, len(value))
+        return self.layer.commit_under_way(found)
 
     def _failed(self, shard: Shard, above: Commit) -> None:
         self.failed.append(above)
@@ -186,6 +208,7 @@ class Bench:
         self._open()
         for stream, name in streams or ((ORDERS, b"orders"),):
             self.create(stream, name, **config)
+        self.layer.settle_marks()
 
     def put(self, *values: bytes, stream: StreamId = ORDERS, address: bytes = b"orders", when: Conditions | None = None,
             headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> object:  # fmt: skip
@@ -788,16 +811,419 @@ def check_times_are_found(make: Make) -> None:
     expected = {-5: 0, 0: 0, 1: 1, 10: 1, 95: 10, 190: 19, 191: -1}
     for _ in range(2):
         for delta, position in expected.items():
-            found = b.layer.query("find_time", ORDERS, None, START_MS + delta)
+            found = b.layer.query("find_time", ORDERS, None, START_MS + delta, level=Level.ORDERED)
             assert isinstance(found, Found) and found.position == position, (delta, found)
             if position >= 0:
                 assert found.timestamp_ms == START_MS + 10 * position
-        assert b.layer.query("max_time", ORDERS) == Found(Position(19), START_MS + 190)
+        assert b.layer.query("max_time", ORDERS, level=Level.ORDERED) == Found(Position(19), START_MS + 190)
         b.turn()
         b.restart(segment_bytes=300)
     b.layer.trim(ORDERS, Position(8))
     found = b.layer.query("find_time", ORDERS, None, START_MS)
     assert isinstance(found, Found) and found.position == 8
+
+
+@needs("delay")
+def check_no_time_names_what_is_not_durable(make: Make) -> None:
+    b = bench(make)
+    b.ordered(b"a")
+    b.turn()
+    b.now_ms += 10
+    b.ordered(b"b")
+    for _ in range(2):
+        assert b.layer.query("find_time", ORDERS, None, START_MS + 1) == Found(Position(-1))
+        assert b.layer.query("max_time", ORDERS) == Found(Position(0), START_MS)
+        later = b.layer.query("find_time", ORDERS, None, START_MS + 1, level=Level.ORDERED)
+        assert later == Found(Position(1), START_MS + 10)
+        b.turn(settle=False)
+    b.turn()
+    assert b.layer.query("find_time", ORDERS, None, START_MS + 1) == Found(Position(1), START_MS + 10)
+
+
+# marks
+
+
+def kept(b: Bench, level: Level = Level.DURABLE, start: int | None = None, step: int = 1) -> list[int]:
+    """Positions that a reader gets from ``start`` on, who follows the batches' last offsets as Kafka's do."""
+    tail = b.tail()
+    at = tail.start if start is None else Position(start)
+    found: list[int] = []
+    while at < b.layer.limit(b.layer.streams[ORDERS], level):
+        answer = b.layer.read(ORDERS, at, step, level)
+        assert isinstance(answer, Batches) and answer.data, answer
+        for data in answer.data:
+            header = batches.header(data)
+            assert crc32c(bytes(data)[21:]) == header.crc
+            there = batches.decode(data, b"orders", at)
+            assert len(batches.decode(data, b"orders")) == header.count
+            assert all(
+                header.base_offset <= one.position <= header.base_offset + header.last_offset_delta for one in there
+            )
+            found += [one.position for one in there]
+            assert header.base_offset + header.last_offset_delta + 1 > at
+            at = Position(header.base_offset + header.last_offset_delta + 1)
+        assert answer.next == at
+    matching = b.layer.read(ORDERS, tail.start, 1 << 30, level, Tokens(b"%#"))
+    if start is None and isinstance(matching, Batches) and matching.next == at:
+        assert [one.position for one in matching.records] == found
+    return found
+
+
+def check_what_is_removed_is_never_read_again(make: Make) -> None:
+    b = bench(make)
+    for index in range(12):
+        b.ordered(b"%d" % index, address=b"orders/%d" % (index % 3))
+        if index % 4 == 3:
+            b.turn()
+    b.layer.append_batch(ORDERS, client_batch(4))
+    b.turn()
+    assert kept(b) == list(range(16))
+    b.layer.remove(ORDERS, [(1, 2), (13, 13)])
+    assert kept(b) == [0, *range(3, 13), 14, 15]
+    b.layer.remove(ORDERS, [(2, 5), (8, 11), (40, 50), (9, 7)])
+    b.turn()
+    want = [0, 6, 7, 12, 14, 15]
+    for _ in range(2):
+        assert kept(b) == want
+        assert kept(b, step=1 << 20) == want
+        assert b.layer.query("count", ORDERS) == 6
+        assert b.layer.query("removed", ORDERS, start=0, end=14) == 10
+        assert b.layer.query("next", ORDERS, start=1) == Found(Position(6))
+        assert b.layer.query("next", ORDERS, start=16) == Found(Position(-1))
+        assert b.layer.query("last", ORDERS, end=12) == Found(Position(7))
+        assert b.layer.query("last", ORDERS, Address(b"orders/2")) == Found(Position(-1))
+        assert b.layer.query("last", ORDERS, Address(b"orders/1")) == Found(Position(7))
+        assert b.layer.query("addresses", ORDERS) == (
+            (Address(b"orders"), 3, 15), (Address(b"orders/0"), 2, 6), (Address(b"orders/1"), 1, 7),
+        )  # fmt: skip
+        assert kept(b, start=3) == [6, 7, 12, 14, 15]
+        b.restart()
+    assert b.ordered(b"more").base == 16
+
+
+def check_a_removal_is_in_its_turns_commit(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 6)
+    b.turn()
+    first = b.layer.remove(ORDERS, [(1, 1)])
+    assert b.layer.remove(ORDERS, [(3, 4)]) == first == b.ordered(b"w").commit
+    b.layer.commit()
+    marks = b.layer.streams[MARKS]
+    assert [one.key for one in b.layer.each(marks, 0)] == [b"removed"]
+    b.turn()
+    assert b.durable[-1] >= first
+    assert b.layer.remove(ORDERS, [(3, 3)]) == 0
+    assert b.layer.remove(StreamId(99), [(3, 3)]) == 0
+
+
+@needs("delay", "lose")
+def check_what_was_removed_and_lost_is_there_again(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 6)
+    b.turn()
+    b.layer.remove(ORDERS, [(1, 2)])
+    b.turn()
+    b.layer.remove(ORDERS, [(4, 4)])
+    assert b.layer.remove(ORDERS, [(4, 4)]) > 0  # whoever asks again waits for the same
+    assert kept(b) == [0, 3, 5]
+    b.restart(clean=False)
+    assert kept(b) == [0, 3, 4, 5]
+
+
+@needs("fail")
+def check_a_failed_removal_is_undone(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 6)
+    b.turn()
+    b.layer.remove(ORDERS, [(1, 1)])
+    b.turn()
+    b.layer.remove(ORDERS, [(3, 4)])
+    b.turn(settle=False)
+    b.storage.fail()
+    b.layer.remove(ORDERS, [(5, 5)])
+    assert b.layer.recover(b.now_ms)
+    b.attach()
+    b.create()
+    b.layer.settle_marks()
+    b.layer.recovered()
+    assert kept(b) == [0, 2, 3, 4, 5]
+
+
+def check_marks_go_with_what_they_mark(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 20)
+    b.turn()
+    b.layer.remove(ORDERS, [(at, at) for at in range(0, 20, 2)])
+    b.layer.remove(OTHER, [(0, 5)])
+    b.turn()
+    assert len(b.layer.marks.state[ORDERS].gone) == 10
+    b.layer.trim(ORDERS, Position(15))
+    b.turn()
+    for _ in range(2):
+        assert list(b.layer.marks.state[ORDERS].gone) == [(16, 17), (18, 19)]
+        assert kept(b) == [15, 17, 19]
+        b.restart()
+    b.layer.delete(ORDERS)
+    b.turn()
+    assert ORDERS not in b.layer.marks.state
+    b.restart((OTHER, b"other"))
+    assert ORDERS not in b.layer.marks.state
+
+
+def check_marks_of_a_stream_that_nobody_made_again_go(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 5)
+    b.turn()
+    b.layer.remove(ORDERS, [(1, 3)])
+    b.turn()
+    b.restart((OTHER, b"other"))
+    assert not b.layer.marks.state
+    b.turn()
+    b.restart()
+    assert kept(b) == [0, 1, 2, 3, 4]
+
+
+def check_marks_beyond_an_end_that_was_lost_are_taken_back(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 5)
+    b.turn()
+    b.layer.marks.decide(b"removed", ORDERS, 3, 9)
+    b.turn()
+    b.restart()
+    assert kept(b) == [0, 1, 2]
+    b.ordered(b"new", b"newer")
+    b.turn()
+    for _ in range(2):
+        assert kept(b) == [0, 1, 2, 5, 6]
+        b.restart()
+
+
+def check_files_go_when_nothing_in_them_is_left(make: Make) -> None:
+    b = bench(make, segment_bytes=400)
+    for index in range(30):
+        b.ordered(b"%d" % index * 20)
+        b.turn()
+    engine = b.layer.engine
+    before = len(engine.segments(ORDERS))
+    assert before > 5
+    b.layer.remove(ORDERS, [(0, 14)])
+    b.layer.retain(START_MS)
+    assert len(engine.segments(ORDERS)) == before  # the marks are not durable yet
+    b.turn()
+    b.layer.retain(START_MS)
+    b.turn()
+    assert len(engine.segments(ORDERS)) < before
+    assert 0 < b.tail().start <= 15
+    b.layer.remove(ORDERS, [(0, 29)])
+    b.turn()
+    b.layer.retain(START_MS)
+    b.turn()
+    for _ in range(2):
+        assert (b.tail().start, b.tail().ordered) == (30, 30)
+        assert kept(b) == []
+        b.restart(segment_bytes=400)
+    assert b.ordered(b"x").base == 30
+
+
+def check_a_stream_in_memory_is_marked_in_memory(make: Make) -> None:
+    b = Bench(make())
+    b.create(durability=Durability.MEMORY)
+    b.ordered(*[b"v"] * 5)
+    b.turn()
+    assert b.layer.remove(ORDERS, [(0, 1), (3, 3)]) == 0
+    assert kept(b) == [2, 4]
+    b.layer.trim(ORDERS, Position(3))
+    assert kept(b) == [4]
+    assert not b.layer.marks.state
+
+
+# limits
+
+
+def check_a_streams_limits_are_exact_to_the_record(make: Make) -> None:
+    config: dict[str, Any] = {"retention_records": 5, "exact_limits": True, "segment_bytes": 300}
+    b = bench(make, **config)
+    for index in range(23):
+        b.ordered(b"%d" % index)
+        assert b.tail().start == max(0, index - 4)
+        if index % 4 == 0:
+            b.turn()
+    b.turn()
+    b.layer.retain(START_MS)
+    b.turn()
+    for _ in range(2):
+        assert kept(b) == [18, 19, 20, 21, 22]
+        b.restart(**config)
+    b.layer.remove(ORDERS, [(20, 20), (22, 22)])
+    b.ordered(b"a", b"b")
+    assert kept(b, Level.ORDERED) == [18, 19, 21]
+    b.turn()
+    assert kept(b) == [18, 19, 21, 23, 24]
+    b.ordered(b"c")
+    assert b.tail().start == 19
+    batch = b.layer.append_batch(ORDERS, client_batch(4))
+    assert isinstance(batch, Appended)
+    b.turn()
+    assert kept(b) == [25, 26, 27, 28, 29]
+    assert len(b.layer.engine.segments(ORDERS)) < 10
+
+
+def check_bytes_are_limited_to_the_record(make: Make) -> None:
+    size = record_bytes(len(b"orders"), 10)
+    config: dict[str, Any] = {"retention_bytes": 4 * size, "exact_limits": True}
+    b = bench(make, **config)
+    for index in range(9):
+        b.ordered(b"%010d" % index)
+    b.turn()
+    assert kept(b) == [5, 6, 7, 8]
+    assert b.layer.query("bytes", ORDERS) == 4 * size
+    b.restart(**config)
+    b.ordered(b"x" * 10)
+    assert b.tail().start == 6
+    b.turn()
+    b.layer.remove(ORDERS, [(7, 7)])
+    assert b.layer.query("bytes", ORDERS) == 3 * size
+    b.ordered(b"x" * 10)
+    assert b.tail().start == 6
+    b.ordered(b"x" * 10)
+    b.turn()
+    assert kept(b) == [8, 9, 10, 11]
+    assert b.layer.query("bytes", ORDERS) == 4 * size
+    b.layer.trim(ORDERS, Position(10))
+    assert b.layer.query("bytes", ORDERS) == 2 * size
+    b.ordered(b"y" * 10, headers=((b"a", b"12"),))
+    assert b.layer.query("bytes", ORDERS) == 3 * size + 16 + 7
+
+
+def check_what_is_new_is_rejected_where_the_limit_says_so(make: Make) -> None:
+    config: dict[str, Any] = {
+        "retention_records": 3,
+        "retention_bytes": 1000,
+        "discard_new": True,
+        "exact_limits": True,
+    }
+    b = bench(make, **config)
+    assert b.put(b"a", b"b", b"c", b"d") == Rejected("records", 3)
+    b.ordered(b"a", b"b")
+    assert b.put(b"c", b"d") == Rejected("records", 3)
+    assert b.put(b"x" * 1000) == Rejected("bytes", 1000)
+    b.ordered(b"c", when=Conditions(message_id=b"1"), headers=((b"Nats-Msg-Id", b"1"),))
+    again = b.ordered(b"c", when=Conditions(message_id=b"1"))
+    assert again.duplicate and again.base == 2
+    assert b.layer.append_batch(ORDERS, client_batch()) == Rejected("records", 3)
+    b.turn()
+    b.restart(**config)
+    assert b.put(b"d") == Rejected("records", 3)
+    b.layer.remove(ORDERS, [(1, 1)])
+    assert b.ordered(b"d").base == 3
+    b.turn()
+    assert kept(b) == [0, 2, 3]
+
+
+def check_an_addresss_limit_takes_its_oldest(make: Make) -> None:
+    config: dict[str, Any] = {"address_records_max": 2}
+    b = bench(make, **config)
+    for index in range(12):
+        b.ordered(b"%d" % index, address=b"orders/%d" % (index % 3 if index < 9 else 0))
+        if index % 5 == 4:
+            b.turn()
+    b.turn()
+    want = [4, 5, 7, 8, 10, 11]
+    for _ in range(2):
+        assert kept(b) == want
+        assert b.layer.query("addresses", ORDERS) == (
+            (Address(b"orders/0"), 2, 11), (Address(b"orders/1"), 2, 7), (Address(b"orders/2"), 2, 8),
+        )  # fmt: skip
+        b.restart(**config)
+    b.layer.remove(ORDERS, [(11, 11)])
+    b.ordered(b"x", address=b"orders/0")
+    b.turn()
+    assert kept(b) == [4, 5, 7, 8, 10, 12]
+    b.ordered(b"x", b"y", b"z", address=b"orders/1")
+    b.turn()
+    assert kept(b) == [5, 8, 10, 12, 14, 15]
+    b.layer.configure(ORDERS, StreamConfig(address_records_max=1))
+    b.turn()
+    assert kept(b) == [8, 12, 15]
+
+
+def check_an_addresss_limit_may_reject(make: Make) -> None:
+    config: dict[str, Any] = {"address_records_max": 1, "address_discard_new": True}
+    b = bench(make, **config)
+    b.ordered(b"a", address=b"orders/1")
+    assert b.put(b"b", address=b"orders/1") == Rejected("address_records", 1)
+    b.ordered(b"b", address=b"orders/2")
+    b.turn()
+    b.restart(**config)
+    assert b.put(b"c", address=b"orders/2") == Rejected("address_records", 1)
+    b.layer.remove(ORDERS, [(1, 1)])
+    b.ordered(b"c", address=b"orders/2")
+    b.turn()
+    assert kept(b) == [0, 2]
+
+
+def check_age_is_exact_where_asked_for(make: Make) -> None:
+    config: dict[str, Any] = {"retention_ms": 100, "exact_limits": True}
+    b = bench(make, **config)
+    for index in range(10):
+        b.now_ms = START_MS + 10 * index
+        b.ordered(b"%d" % index)
+        b.turn()
+    for now_ms, start, due in ((99, 0, 100), (100, 1, 110), (135, 4, 140), (200, 10, -1)):
+        b.layer.retain(START_MS + now_ms)
+        b.turn()
+        assert b.tail().start == start
+        assert b.layer.expires_ms == (START_MS + due if due >= 0 else -1)
+    b.restart(**config)
+    assert b.tail().start == 10
+
+
+# what else a stream may ask for
+
+
+def check_patterns_find_count_and_list(make: Make) -> None:
+    b = bench(make)
+    for index in range(10):
+        b.ordered(b"%d" % index, address=b"orders/%d/%s" % (index % 2, b"ab"[index % 3 == 0 :][:1]))
+    for _ in range(2):
+
+        def ask(kind: str, pattern: bytes, **more: Any) -> object:
+            return b.layer.query(kind, ORDERS, pattern=Tokens(pattern), **more)
+
+        assert ask("next", b"orders/1/%*") == Found(Position(1))
+        assert ask("next", b"orders/%*/b", start=1) == Found(Position(3))
+        assert ask("next", b"orders/%*/b", start=4, end=6) == Found(Position(-1))
+        assert ask("next", b"nothing/%>") == Found(Position(-1))
+        assert ask("last", b"orders/0/%>") == Found(Position(8))
+        assert ask("last", b"orders/%*/b", end=9) == Found(Position(6))
+        assert ask("count", b"orders/%*/b") == 4
+        assert ask("count", b"orders/1/%>", start=2, end=8) == 3
+        assert ask("addresses", b"orders/1/%*") == ((Address(b"orders/1/a"), 3, 7), (Address(b"orders/1/b"), 2, 9))
+        assert ask("addresses", b"orders/1/b") == ((Address(b"orders/1/b"), 2, 9),)
+        b.turn()
+        b.restart()
+
+
+def check_the_log_stamps_what_it_is_asked_to(make: Make) -> None:
+    b = bench(make, append_time=True)
+    b.now_ms = START_MS + 7
+    b.layer.now_ms = b.now_ms
+    answer = b.layer.append_batch(ORDERS, client_batch(2, at_ms=5))
+    assert isinstance(answer, Appended) and answer.timestamp_ms == START_MS + 7
+    b.turn()
+    assert [one.timestamp_ms for one in b.records()] == [START_MS + 7] * 2
+
+
+def check_stable_is_below_the_earliest_open_transaction(make: Make) -> None:
+    b = bench(make)
+    b.ordered(*[b"v"] * 4)
+    b.ordered(*[b"w"] * 4, address=b"orders/x")
+    b.turn()
+    assert b.tail().stable == 8
+    b.layer.streams[ORDERS].open_from = 5
+    assert (b.tail().stable, b.tail().committed) == (5, 8)
+    assert isinstance(b.layer.read(ORDERS, Position(6), 1, Level.STABLE), StreamError)
+    assert isinstance(b.layer.read(ORDERS, Position(6), 1, Level.COMMITTED), Batches)
 
 
 def check_the_epochs_of_a_stream_are_told(make: Make) -> None:

@@ -128,9 +128,18 @@ class Port(Protocol):
         """Live messages whose address matches. Of the sinks of one ``group``, one gets each message."""
         ...
 
-    def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None:
-        """``tail`` -> Tail; ``find_time`` -> Found (first record at or after); ``epochs`` -> tuple of (Epoch, Position);
-        ``last`` -> Found (of an address); ``count`` -> int (of an address; all if None); ``max_time`` -> Found."""
+    def query(
+        self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
+        pattern: Pattern | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
+    ) -> None:  # fmt: skip
+        """``tail`` -> Tail; ``epochs`` -> tuple of (Epoch, Position);
+        ``find_time`` -> Found (first record at or after ``time_ms``), ``max_time`` -> Found: below what ``level`` shows;
+        of positions in [``start``, ``end``) (-1: the ordered end: what is not durable yet counts), by ``address``, else by
+        ``pattern``, else of all: ``last`` -> Found; ``next`` -> Found (the first); ``count`` -> int;
+        ``addresses`` -> tuple of (Address, count, last position), by address;
+        ``removed`` -> int, positions that ``World.remove`` or a limit took; ``bytes`` -> int, of all records, each as a
+        JetStream file store counts it (``substrate.limits.record_bytes``).
+        What was removed is never counted nor found."""
         ...
 
     def call(self, executor: str, request: object, token: int) -> None:
@@ -263,9 +272,15 @@ class World(Protocol):
     def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Handle: ...
     def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle: ...
     def query(
-        self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0
-    ) -> None: ...
+        self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
+        pattern: Pattern | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
+    ) -> None: ...  # fmt: skip
     def call(self, executor: str, request: object, token: int) -> None: ...
+    def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> int:
+        """Records at these positions (first to last, both included) are gone for every reader from now on; recorded in this
+        turn's commit, whose number is answered (0: nothing to wait for). What is not there is passed over."""
+        ...
+
     def trim(self, stream: StreamId, before: Position) -> object:
         """Answers the new Tail, or StreamError."""
         ...

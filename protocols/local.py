@@ -55,9 +55,14 @@ from substrate.control import CONTROL, Topics, stream_keys
 from substrate.engine import Engine, EngineError
 from substrate.interest import Interest
 from substrate.layer import StreamLayer
+from substrate.marks import Marks
 
 RETRY_NS = 1_000_000_000
 RETAIN_NS = 5_000_000_000
+EXPIRE_NS = 100_000_000
+"""Between two rounds of retention where a limit of age is exact."""
+REFUSALS_MAX = 16
+"""Of one connection: what it gives after so many wrong credentials is not looked at."""
 NOT_CAPTURED = StreamId(0)
 
 
@@ -83,6 +88,9 @@ class Host:
 
     def note(self, event: str, detail: str) -> None:
         """Count, and log where there is a detail."""
+
+    def refused(self, session: object) -> None:
+        """This session's peer gave wrong credentials, which cost a password hash to find out."""
 
 
 class Sequencer:
@@ -160,13 +168,19 @@ class Sequencer:
             self._topic_set(topic)
         for stream in self._deleted:
             self.layer.forget(stream)
+        marks = Marks()
+        self._begin_executor(marks)
+        self.layer.attach(marks)
         for factory in self._factories:
-            executor = factory()
-            stream = self.topics.system_stream(executor.name)
-            key = StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/" + executor.name.encode()))
-            durability = self._durabilities.get(executor.name, Durability.SYNC)
-            self.layer.create(stream, key, StreamConfig(durability, record_bytes_max=1 << 30))
-            self._replay(LocalWorld(self, executor, stream))
+            self._begin_executor(factory())
+        self.layer.settle_marks()
+
+    def _begin_executor(self, executor: Executor) -> None:
+        stream = self.topics.system_stream(executor.name)
+        key = StreamKey(DEFAULT_ACCOUNT, Address(RESERVED + b"/" + executor.name.encode()))
+        durability = self._durabilities.get(executor.name, Durability.SYNC)
+        self.layer.create(stream, key, StreamConfig(durability, record_bytes_max=1 << 30))
+        self._replay(LocalWorld(self, executor, stream))
 
     def _replay(self, world: LocalWorld) -> None:
         """Load the newest checkpoint that belongs to the stream, fold what is behind it, and let the executor begin: one
@@ -290,6 +304,9 @@ class Sequencer:
             self._retain_ns = now_ns + RETAIN_NS
             if not self.layer.broken:
                 self.layer.retain(now_ns // 1_000_000)
+                if self.layer.expires_ms >= 0:
+                    soon = max(self.layer.expires_ms * 1_000_000, now_ns + EXPIRE_NS)
+                    self._retain_ns = min(self._retain_ns, soon)
         self.host.touched()
         self._plan()
 
@@ -377,9 +394,8 @@ class Sequencer:
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, when: Conditions | None
     ) -> Appended | Rejected | StreamError:
         if isinstance(batch, Group):
-            refused = self.layer.refuse(stream, batch)
-            judged = self.layer.judge(stream, when) if refused is None and when is not None else refused
-            return judged if judged is not None else self.append_judged(stream, batch, when)
+            against = self.layer.against(stream, batch, when)
+            return against if against is not None else self.append_judged(stream, batch, when)
         answer = self.layer.append_batch(stream, batch)
         if isinstance(answer, Appended) and not answer.duplicate:
             self._feed(stream, batch, answer)
@@ -463,6 +479,9 @@ class LocalPort:
     def __init__(self, sequencer: Sequencer, users: Callable[[], Users | None]) -> None:
         self._sequencer = sequencer
         self._users = users
+        self._refusals = 0
+        self.identity: Identity | None = None
+        """Who the session is, or by SCRAM wants to be: the last that was found for it."""
         self._caller = Caller(sequencer.calls)
         self.call: Callable[[str, object, int], None] = self._caller.call
 
@@ -516,10 +535,9 @@ class LocalPort:
         layer = self._sequencer.layer
         self._relieve(sum(group.value_bytes for _, group, _ in appends))
         for stream, group, when in appends:
-            refused = layer.refuse(stream, group)
-            judged = layer.judge(stream, when) if refused is None and when is not None else refused
-            if judged is not None:
-                return self._tell(token, judged)
+            against = layer.against(stream, group, when)
+            if against is not None:
+                return self._tell(token, against)
         answers = [_acked(self._sequencer.append_judged(stream, group, when), ack) for stream, group, when in appends]
         return self._tell(token, tuple(answers))
 
@@ -534,8 +552,11 @@ class LocalPort:
     def subscribe(self, account: Account, pattern: Pattern, sink: Sink, group: bytes | None = None) -> Handle:
         return self._sequencer.interest.subscribe(account, pattern, sink, group)
 
-    def query(self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0) -> None:
-        self._tell(token, self._sequencer.layer.query(kind, stream, address, time_ms))
+    def query(
+        self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
+        pattern: Pattern | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
+    ) -> None:  # fmt: skip
+        self._tell(token, self._sequencer.layer.query(kind, stream, address, time_ms, pattern, start, end, level))
 
     def cancel(self, token: int) -> None:
         """In this process only parked calls can be cancelled; their answers are dropped by the session."""
@@ -545,11 +566,24 @@ class LocalPort:
 
     def identify(self, user: bytes | None, secret: bytes | None) -> Identity | None:
         users = self._users()
-        return EVERYBODY if users is None else users.identify(user, secret)
+        if users is None:
+            return EVERYBODY
+        if self._refusals >= REFUSALS_MAX and (user is not None or secret is not None):
+            return None
+        found = users.identify(user, secret)
+        if found is not None:
+            self.identity = found
+        elif user is not None or secret is not None:
+            self._refusals += 1
+            self._sequencer.host.refused(self.session)
+        return found
 
     def secret_of(self, user: bytes) -> tuple[Identity, Secret] | None:
         users = self._users()
-        return None if users is None else users.secret(user)
+        found = None if users is None else users.secret(user)
+        if found is not None:
+            self.identity = found[0]
+        return found
 
     @property
     def users(self) -> bool:
@@ -633,6 +667,9 @@ class LocalWorld(LocalPort):
         self.unfolded_bytes += size + 40 * count
         layer.append_slices(found, buffer, spans, count, key, headers, size)
         return layer.commit_under_way(found)
+
+    def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> int:
+        return self._sequencer.layer.remove(stream, ranges)
 
     def trim(self, stream: StreamId, before: Position) -> object:
         """Answers the new Tail, or StreamError."""

@@ -98,6 +98,22 @@ class StreamConfig:
     segment_bytes: int = 64 * 1024 * 1024
     record_bytes_max: int = 1024 * 1024
     interval_ms: int = 1000  # fsync interval where durability is INTERVAL
+    exact_limits: bool = False
+    """Retention is exact to the message (JetStream), not by whole segments (Kafka)."""
+    address_records_max: int = -1
+    """Messages of one address: the oldest of them goes, by a mark."""
+    discard_new: bool = False
+    """What would exceed ``retention_records`` or ``retention_bytes`` is rejected; else the oldest goes."""
+    address_discard_new: bool = False
+    """What would exceed ``address_records_max`` is rejected."""
+    append_time: bool = False
+    """Client batches are stamped with the time of their append (Kafka's LogAppendTime); our own always are."""
+    compaction: bool = False
+    """Of each key the last record is kept (Kafka's cleanup.policy=compact); records without a key go."""
+    compaction_lag_ms: int = 0  # younger records are not compacted (KIP-58)
+    compaction_percent: int = 50  # of a stream's sealed bytes that must be new before it is compacted again
+    tombstone_ms: int = 86_400_000  # how long a record without a value is kept once it was compacted
+    segment_ms: int = -1  # a segment whose first record is older is sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +162,11 @@ class Appended:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A condition did not hold; nothing changed. ``actual`` is what is there (a position, or a message id)."""
+    """A condition did not hold; nothing changed. ``actual`` is what is there (a position, or a message id), or the limit."""
 
-    condition: str  # the field of Conditions, or "sequence", "epoch" of a producer
+    condition: str
+    """The field of Conditions; "sequence", "epoch" of a producer; or a limit of a stream that discards what is new:
+    "records", "bytes", "address_records"."""
     actual: int | bytes | None
 
 

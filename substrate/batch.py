@@ -114,7 +114,7 @@ def patch(batch: bytearray | memoryview, base_offset: int, epoch: int) -> None:
     _EPOCH.pack_into(batch, 12, epoch)
 
 
-def stamp(batch: bytearray, timestamp_ms: int) -> None:
+def stamp(batch: bytearray | memoryview, timestamp_ms: int) -> None:
     """Set log append time: attribute, max timestamp and a new CRC."""
     attributes = _I16.unpack_from(batch, 21)[0] | LOG_APPEND_TIME
     _I16.pack_into(batch, 21, attributes)
@@ -437,6 +437,102 @@ def decode(batch: object, address: bytes, start: int = 0) -> list:
             raise BatchError("records", "a record's length is wrong")
         records.append(Record(position, found.max_timestamp if append_time else timestamp, where, key, value, headers))
     return records
+
+
+def without(batch: object, gone: list) -> bytes:
+    """The batch without the records at these positions: pairs (first, last), both included, ascending.
+
+    What is left keeps its position and its bytes; base offset, last offset delta, producer and times stay. A compressed one
+    comes out uncompressed. One with nothing left has no records and its last offset still, as Kafka's cleaner leaves it.
+
+    Raises:
+        BatchError: the records do not fit the header, or the compression is unknown or broken.
+    """
+    found = header(batch)
+    data = memoryview(batch)[HEADER_BYTES : found.length + 12]
+    if found.attributes & COMPRESSION:
+        data = memoryview(_decompress(data, found.attributes & COMPRESSION))
+    reader: _Reader = _Reader(data)
+    base: cython.longlong = found.base_offset
+    parts: list = [b""]
+    kept: cython.Py_ssize_t = 0
+    at: cython.Py_ssize_t = 0
+    ranges: cython.Py_ssize_t = len(gone)
+    first: cython.longlong = gone[0][0] if ranges else 0x7FFFFFFFFFFFFFFF
+    last: cython.longlong = gone[0][1] if ranges else 0x7FFFFFFFFFFFFFFF
+    run: cython.Py_ssize_t = -1
+    for _ in range(found.count):
+        begin: cython.Py_ssize_t = reader.at
+        length: cython.longlong = reader.varint()
+        if length < 6 or length > reader.end - reader.at:
+            raise BatchError("records", f"a record of {length} bytes does not fit")
+        end: cython.longlong = reader.at + length
+        reader.at += 1
+        reader.varint()
+        position: cython.longlong = _plus(base, reader.varint())
+        reader.at = end
+        while position > last and at + 1 < ranges:
+            at += 1
+            first, last = gone[at]
+        if first <= position <= last:
+            if run >= 0:
+                parts.append(data[run:begin])
+                run = -1
+            continue
+        kept += 1
+        if run < 0:
+            run = begin
+    if run >= 0:
+        parts.append(data[run : reader.at])
+    body = b"".join(parts)
+    out = bytearray(HEADER_BYTES)
+    out[:] = memoryview(batch)[:HEADER_BYTES]
+    _U32.pack_into(out, 8, len(body) + HEADER_BYTES - 12)
+    _I16.pack_into(out, 21, found.attributes & ~COMPRESSION)
+    _U32.pack_into(out, 57, kept)
+    out += body
+    _U32.pack_into(out, 17, crc32c(memoryview(out)[21:]))
+    return bytes(out)
+
+
+def empty(first: object, last_offset: int) -> bytes:
+    """A batch of no records from the base of the batch ``first`` to ``last_offset``, of its epoch and times."""
+    out = bytearray(memoryview(first)[:HEADER_BYTES])
+    _U32.pack_into(out, 8, HEADER_BYTES - 12)
+    _I16.pack_into(out, 21, _I16.unpack_from(out, 21)[0] & ~COMPRESSION)
+    _U32.pack_into(out, 23, last_offset - _BASE.unpack_from(out, 0)[0])
+    _U32.pack_into(out, 57, 0)
+    _U32.pack_into(out, 17, crc32c(memoryview(out)[21:]))
+    return bytes(out)
+
+
+def keys(batch: object) -> list:
+    """Of each record (position, key or None, whether it has a value): what compaction goes by. Control batches have none.
+
+    Raises:
+        BatchError: as ``decode``.
+    """
+    found = header(batch)
+    if found.attributes & CONTROL:
+        return []
+    data = memoryview(batch)[HEADER_BYTES : found.length + 12]
+    if found.attributes & COMPRESSION:
+        data = memoryview(_decompress(data, found.attributes & COMPRESSION))
+    reader: _Reader = _Reader(data)
+    base: cython.longlong = found.base_offset
+    made: list = []
+    for _ in range(found.count):
+        length: cython.longlong = reader.varint()
+        if length < 6 or length > reader.end - reader.at:
+            raise BatchError("records", f"a record of {length} bytes does not fit")
+        end: cython.longlong = reader.at + length
+        reader.at += 1
+        reader.varint()
+        position: cython.longlong = _plus(base, reader.varint())
+        key = reader.take()
+        made.append((position, key, reader.varint() >= 0))
+        reader.at = end
+    return made
 
 
 @cython.cfunc

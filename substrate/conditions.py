@@ -1,18 +1,16 @@
-"""What conditions are judged by: the last position of an address, message ids in a window, producers' sequences.
+"""What conditions are judged by: message ids in a window, producers' sequences.
 
-Each is a fold of the stream, built from the log when first needed and kept up with the ordered tail. In this simple form
-the address index holds every address of the streams that somebody asked about in memory.
+Each is a fold of the stream, built from the log when first needed and kept up with the ordered tail. The last position of
+an address is ``substrate.index``'s.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from substrate.api import Address, Appended, Epoch, Position, Record, Rejected
+from substrate.api import Appended, Epoch, Position, Record, Rejected
 from substrate.batch import Header
 
 if TYPE_CHECKING:
@@ -21,41 +19,6 @@ if TYPE_CHECKING:
 MESSAGE_ID = b"Nats-Msg-Id"
 BATCHES_KEPT = 5
 """Of each producer, as Kafka keeps them (ProducerStateEntry.NUM_BATCHES_TO_RETAIN)."""
-
-
-class AddressIndex:
-    """Positions by address, ascending."""
-
-    def __init__(self) -> None:
-        self._positions: dict[Address, array[int]] = {}
-
-    def add(self, address: Address, base: int, count: int) -> None:
-        positions = self._positions.get(address)
-        if positions is None:
-            positions = self._positions[address] = array("q")
-        positions.extend(range(base, base + count))
-
-    def last(self, address: Address, start: int = 0) -> int:
-        """-1: none at or above ``start``."""
-        positions = self._positions.get(address)
-        return positions[-1] if positions and positions[-1] >= start else -1
-
-    def count(self, address: Address, start: int = 0) -> int:
-        positions = self._positions.get(address)
-        return len(positions) - bisect_left(positions, start) if positions else 0
-
-    def addresses(self) -> Iterable[tuple[Address, int]]:
-        """Every address and how many records it has."""
-        return ((address, len(positions)) for address, positions in self._positions.items())
-
-    def trim(self, before: int) -> None:
-        for address in list(self._positions):
-            positions = self._positions[address]
-            keep = bisect_left(positions, before)
-            if keep == len(positions):
-                del self._positions[address]
-            elif keep:
-                self._positions[address] = positions[keep:]
 
 
 class MessageIds:

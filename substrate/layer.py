@@ -25,7 +25,6 @@ from substrate.api import (
     Durability,
     Epoch,
     ErrorCode,
-    Found,
     Group,
     Level,
     Pattern,
@@ -41,12 +40,19 @@ from substrate.api import (
     Watcher,
 )
 from substrate.batch import BatchBuilder, BatchError
-from substrate.conditions import AddressIndex, MessageIds, Producers
-from substrate.engine import Batch, Engine, EngineError, Frame, Part
+from substrate.conditions import MessageIds, Producers
+from substrate.engine import Batch, Engine, EngineError, Frame, Part, Segment
+from substrate.index import AddressIndex
+from substrate.intervals import Intervals
+from substrate.limits import Limits, limits_of, record_bytes, size_of
+from substrate.marks import RANGES_MAX, Marked, Marks, strip
+from substrate.queries import find_time, query
 
 TURN_BYTES_MAX = 16 * 1024 * 1024
 """Space asked for before anything of a turn is ordered; a turn that grows beyond it is committed early."""
 SCAN_BYTES = 1024 * 1024
+NOTHING = Intervals()
+"""Of streams of which nothing is gone: never added to."""
 NEVER = Commit(1 << 62)
 """Of what was appended while nothing can be made durable: whoever waits for it is told by ``failed``."""
 
@@ -55,8 +61,9 @@ class Stream:
     """One partition's marks and what hangs on it. Internal to the layer."""
 
     __slots__ = (
-        "builder", "builder_base", "config", "durable", "id", "ids", "index", "key", "label", "max_timestamp_ms", "next",
-        "pending", "pending_base", "pending_bytes", "producers", "start", "watchers", "written",
+        "builder", "builder_base", "config", "durable", "gone", "id", "ids", "index", "key", "label", "limits", "marked",
+        "max_timestamp_ms", "next", "open_from", "pending", "pending_base", "pending_bytes", "producers", "start", "watchers",
+        "written",
     )  # fmt: skip
 
     def __init__(self, stream: StreamId, key: StreamKey, config: StreamConfig) -> None:
@@ -77,6 +84,18 @@ class Stream:
         self.ids: MessageIds | None = None
         self.producers: Producers | None = None
         self.watchers: list[Watch] = []
+        self.limits: Limits | None = limits_of(config)
+        self.marked: Marked | None = None
+        self.gone: Intervals = NOTHING
+        """What readers do not see any more: ``marked``'s, once there is something."""
+        self.open_from = -1
+        """Where the earliest open transaction begins; -1: none is open."""
+
+    def attach(self, marked: Marked) -> None:
+        """What is known to be gone."""
+        self.marked = marked
+        self.gone = marked.gone
+        self.start = max(self.start, marked.start)
 
 
 class Watch:
@@ -133,6 +152,13 @@ class StreamLayer:
         """While executors are rebuilt: the streams there were before the failure."""
         self._in_flight: deque[tuple[Commit, list[tuple[Stream, int]]]] = deque()
         self._advanced: dict[int, Watch] = {}
+        self.marks = Marks()
+        self._marking: dict[StreamId, tuple[list[int], list[int]]] = {}
+        """By stream, of this turn: a new start, if any; what was marked, as numbers start, end, start, end."""
+        self._marks_commit = Commit(0)
+        """The last one that holds marks."""
+        self.expires_ms = -1
+        """When ``retain`` has something to take next, as of its last round; -1: not known of."""
         self.broken = ""
         """Why nothing can be appended now; empty when all is well."""
         self.appended_records = 0
@@ -161,6 +187,7 @@ class StreamLayer:
             if made.config != config:
                 self._engine_of(config).configure(stream, config)
                 made.config = config
+                made.limits = limits_of(config)
         else:
             made = Stream(stream, key, config)
             self._engine_of(config).create(stream, name, config)
@@ -168,6 +195,9 @@ class StreamLayer:
         if ends is not None:
             made.start = ends.start
             made.next = made.written = made.durable = ends.end
+            marked = self.marks.state.get(stream)
+            if marked is not None:
+                made.attach(marked)
         self.streams[stream] = made
 
     def held(self, stream: StreamId) -> bool:
@@ -180,6 +210,28 @@ class StreamLayer:
             raise EngineError(ErrorCode.UNSUPPORTED, "a stream stays in memory or on disk")
         self._engine_of(config).configure(stream, config)
         found.config = config
+        found.limits = limits_of(config)
+        if found.limits is not None and not self.broken:
+            found.limits.settle(self, found)
+
+    def attach(self, marks: Marks) -> None:
+        """These are the marks of before; streams that are known get theirs, others when they are created."""
+        self.marks = marks
+        for stream, found in self.streams.items():
+            marked = marks.state.get(stream)
+            if marked is not None and found.config.durability is not Durability.MEMORY:
+                found.attach(marked)
+
+    def settle_marks(self) -> None:
+        """Every stream there is was created: marks of others go, and those beyond an end that was lost with the machine."""
+        for stream, marked in list(self.marks.state.items()):
+            found = self.streams.get(StreamId(stream))
+            if found is None:
+                self.marks.decide(b"gone", stream)
+                continue
+            if max(marked.gone.last_end(), marked.start) > found.next:
+                self.marks.decide(b"cut", stream, found.next)
+                found.start = max(min(found.start, found.next), marked.start)
 
     def _engine_of(self, config: StreamConfig) -> Engine:
         return self._memory if config.durability is Durability.MEMORY else self.engine
@@ -190,15 +242,27 @@ class StreamLayer:
         self, stream: StreamId, group: Group, when: Conditions | None = None
     ) -> Appended | Rejected | StreamError:
         """Order the group's messages at the stream's end. Its values are copied before this returns."""
+        against = self.against(stream, group, when)
+        return self.append_judged(self.streams[stream], group, when) if against is None else against
+
+    def against(
+        self, stream: StreamId, group: Group, when: Conditions | None
+    ) -> Appended | Rejected | StreamError | None:
+        """What is answered instead of appending the group; None: nothing speaks against it."""
         refused = self.refuse(stream, group)
         if refused is not None:
             return refused
-        found = self.streams[stream]
         if when is not None:
             judged = self.judge(stream, when)
             if judged is not None:
                 return judged
-        return self.append_judged(found, group, when)
+        found = self.streams[stream]
+        if found.limits is None:
+            return None
+        try:
+            return found.limits.refuse(self, found, group.address, group.count, _group_bytes(group))
+        except EngineError as error:
+            return StreamError(error.code, error.detail)
 
     def refuse(self, stream: StreamId, group: Group) -> StreamError | None:
         """Why this group cannot be appended, whatever the conditions; None if it can."""
@@ -211,7 +275,7 @@ class StreamLayer:
         return self._refuse(found, group.value_bytes, group.count)
 
     def append_judged(self, found: Stream, group: Group, when: Conditions | None) -> Appended:
-        """Append what ``refuse`` and ``judge`` had nothing against."""
+        """Append what nothing was ``against``."""
         base = self.append_slices(
             found, group.buffer, group.spans, group.count, group.address, group.headers, group.value_bytes
         )
@@ -223,6 +287,8 @@ class StreamLayer:
         group.timestamp_ms = self.now_ms
         if when is not None and when.message_id is not None and found.ids is not None:
             found.ids.add(when.message_id, answer.base, self.now_ms)
+        if found.limits is not None:
+            found.limits.appended(self, found, group.address, base, group.count, _group_bytes(group))
         return answer
 
     def append_slices(
@@ -306,13 +372,17 @@ class StreamLayer:
             return refused
         if len(batch) > found.config.record_bytes_max:
             return StreamError(ErrorCode.TOO_LARGE, f"{len(batch)} bytes, limit {found.config.record_bytes_max}")
-        if header.producer_id >= 0:
-            try:
-                judged = self._producers(found).judge(header, found, self)
-            except EngineError as error:
-                return StreamError(error.code, error.detail)
-            if judged is not None:
-                return judged
+        by_address: list[tuple[bytes, int, int]] = []
+        try:
+            judged = self._producers(found).judge(header, found, self) if header.producer_id >= 0 else None
+            if judged is None and found.limits is not None:
+                by_address = _by_address(batch, found)
+                for address, count, size in by_address:
+                    judged = judged or found.limits.refuse(self, found, address, count, size)
+        except EngineError as error:
+            return StreamError(error.code, error.detail)
+        if judged is not None:
+            return judged
         if not self._dirty:
             self._touched()
         base = found.next
@@ -325,10 +395,14 @@ class StreamLayer:
             if isinstance(batch, bytearray) or (isinstance(batch, memoryview) and not batch.readonly)
             else bytearray(batch)
         )
+        timestamp_ms = header.max_timestamp
+        if found.config.append_time:
+            timestamp_ms = self.now_ms
+            batches.stamp(owned, timestamp_ms)
         batches.patch(owned, base, self.epoch)
         found.pending.append(owned)
         found.pending_bytes += len(owned)
-        found.max_timestamp_ms = max(found.max_timestamp_ms, header.max_timestamp)
+        found.max_timestamp_ms = max(found.max_timestamp_ms, timestamp_ms)
         found.next = base + header.count
         self._turn_bytes += len(owned)
         self.appended_records += header.count
@@ -339,11 +413,14 @@ class StreamLayer:
         if found.ids is not None:
             found.ids.last = None
         commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
+        if found.limits is not None:
+            for address, count, size in by_address:
+                found.limits.appended(self, found, address, base, count, size)
         return Appended(
             stream,
             Position(base),
             Position(base + header.count - 1),
-            header.max_timestamp,
+            timestamp_ms,
             self.epoch,
             self.shard,
             commit,
@@ -409,7 +486,7 @@ class StreamLayer:
             if actual != when.last_message_id:
                 return Rejected("last_message_id", actual)
         if when.last is not None:
-            last = self.index(found).last(when.last[0])
+            last = self.index(found).last(when.last[0], found.start, found.next, found.gone)
             if last != when.last[1]:
                 return Rejected("last", last)
         return None
@@ -427,7 +504,7 @@ class StreamLayer:
         """The address index, made from the log when first asked for."""
         if found.index is None:
             made = AddressIndex()
-            for record in self.scan(found, found.start):
+            for record in self.each(found, found.start):
                 made.add(Address(record.address), record.position, 1)
             found.index = made
         return found.index
@@ -443,13 +520,13 @@ class StreamLayer:
     def _message_ids(self, found: Stream, window_ms: int = 120_000) -> MessageIds:
         if found.ids is None:
             found.ids = MessageIds()
-            found.ids.rebuild(self.scan(found, self.find_time(found, self.now_ms - window_ms)))
+            found.ids.rebuild(self.each(found, find_time(self, found, self.now_ms - window_ms, found.next)))
         return found.ids
 
     def _producers(self, found: Stream) -> Producers:
         if found.producers is None:
             made = Producers()
-            for raw in self._headers(found, found.start):
+            for raw in self.headers(found, found.start):
                 header = batches.header(raw)
                 if header.producer_id >= 0:
                     made.add(header, header.base_offset)
@@ -461,7 +538,7 @@ class StreamLayer:
         self._close_builder(found)
         return found.pending
 
-    def _headers(self, found: Stream, start: int) -> Iterator[bytes]:
+    def headers(self, found: Stream, start: int) -> Iterator[bytes]:
         """The headers of the batches from ``start`` to the ordered end."""
         if start < found.written:
             yield from self._engine_of(found.config).headers(found.id, Position(start))
@@ -471,13 +548,13 @@ class StreamLayer:
             if header.base_offset + header.last_offset_delta >= start:
                 yield raw
 
-    def scan(self, found: Stream, start: int) -> list[Record]:
-        """Every record from ``start`` to the ordered end. For building what is built once.
+    def each(self, found: Stream, start: int) -> Iterator[Record]:
+        """Every record from ``start`` to the ordered end, also what is gone but not removed yet. For building what is built
+        once.
 
         Raises:
             EngineError: CORRUPT.
         """
-        records: list[Record] = []
         at = start
         engine = self._engine_of(found.config)
         while at < found.next:
@@ -485,11 +562,10 @@ class StreamLayer:
             for batch in data:
                 header = batches.header(batch)
                 try:
-                    records += batches.decode(batch, found.key.name, start)
+                    yield from batches.decode(batch, found.key.name, start)
                 except BatchError:
                     pass
                 at = max(at, header.base_offset + header.last_offset_delta + 1)
-        return records
 
     # the end of a turn
 
@@ -497,6 +573,8 @@ class StreamLayer:
         """Hand this turn to the engine as one frame: all of it becomes durable, or nothing."""
         if self._ready:
             self._finish()
+        if self._marking:
+            self._write_marks()
         if not self._dirty:
             return
         parts: list[Part] = []
@@ -597,6 +675,7 @@ class StreamLayer:
         self.broken = reason or "the storage failed"
         self._in_flight.clear()
         self._after.clear()
+        self._marking.clear()
         self._on_failed(shard, above)
 
     def recover(self, now_ms: int) -> bool:
@@ -616,11 +695,15 @@ class StreamLayer:
         self._dirty = [found for found in self._dirty if found.config.durability is Durability.MEMORY]
         self._turn_bytes = 0
         self._ready = []
+        self._marking.clear()
+        self._marks_commit = Commit(0)
+        self.marks = Marks()
         for found in self.streams.values():
             if found.config.durability is not Durability.MEMORY:
                 found.start = found.next = found.written = found.durable = 0
                 found.pending, found.pending_bytes, found.builder = [], 0, None
                 found.index, found.ids, found.producers = None, None, None
+                found.limits, found.marked, found.gone, found.open_from = limits_of(found.config), None, NOTHING, -1
         self._former, self.streams = self.streams, {}
         self.broken = ""
         return True
@@ -640,7 +723,15 @@ class StreamLayer:
     # reading
 
     def limit(self, found: Stream, level: Level) -> int:
-        return max(found.start, found.written if level is Level.ORDERED else found.durable)
+        """The first position that a reader at this level does not see."""
+        if level is Level.ORDERED:
+            return max(found.start, found.written)
+        end = self.stable(found) if level is Level.STABLE else found.durable
+        return max(found.start, end)
+
+    def stable(self, found: Stream) -> int:
+        """The first position of the earliest open transaction, else what is committed."""
+        return found.durable if found.open_from < 0 else min(found.durable, found.open_from)
 
     def read(
         self, stream: StreamId, start: Position, bytes_max: int, level: Level, pattern: Pattern | None = None
@@ -656,8 +747,14 @@ class StreamLayer:
         assert isinstance(tail, Tail)
         if start >= limit:
             return Batches((), tail, (), start)
+        gone = found.gone
+        first = start
+        if gone:  # what lies between is not read: the batch that holds the last one gone says how far it goes
+            first = Position(gone.beyond(start))
+            if first >= limit:
+                first = Position(limit - 1)
         try:
-            data = self._engine_of(found.config).read(stream, start, bytes_max)
+            data = self._engine_of(found.config).read(stream, first, bytes_max)
         except EngineError as error:
             return StreamError(error.code, error.detail)
         end = start
@@ -666,7 +763,7 @@ class StreamLayer:
             header = batches.header(batch)
             if header.base_offset >= limit:
                 break
-            kept.append(batch)
+            kept.append(strip(batch, gone) if gone else batch)
             end = Position(header.base_offset + header.last_offset_delta + 1)
         if pattern is None:
             return Batches(cast(tuple[bytes | memoryview, ...], tuple(kept)), tail, (), end)
@@ -685,25 +782,12 @@ class StreamLayer:
         if found is None:
             return StreamError(ErrorCode.NO_STREAM)
         durable = Position(max(found.durable, found.start))
-        return Tail(Position(found.start), Position(found.next), durable, durable, durable, self.epoch)
+        stable = Position(max(self.stable(found), found.start))
+        return Tail(Position(found.start), Position(found.next), durable, durable, stable, self.epoch)
 
-    def find_time(self, found: Stream, time_ms: int) -> int:
-        """The first position whose record's timestamp is at or after ``time_ms``; the ordered end if there is none."""
-        start = max(found.start, found.written)
-        for segment in self._engine_of(found.config).segments(found.id):
-            if segment.max_timestamp_ms >= time_ms:
-                start = max(found.start, segment.base)
-                break
-        for raw in self._headers(found, start):
-            header = batches.header(raw)
-            if header.max_timestamp >= time_ms:
-                for record in self._records_at(found, max(header.base_offset, found.start)):
-                    if record.timestamp_ms >= time_ms:
-                        return int(record.position)
-        return found.next
-
-    def _records_at(self, found: Stream, position: int) -> list[Record]:
-        """The records of the one batch that holds this position, from it on; [] if they cannot be decoded."""
+    def records_at(self, found: Stream, position: int) -> list[Record]:
+        """The records of the one batch that holds this position, from it on; [] if they cannot be decoded. What is gone is
+        among them."""
         data: Sequence[Batch]
         if position < found.written:
             data = self._engine_of(found.config).read(found.id, Position(position), 1)
@@ -714,13 +798,30 @@ class StreamLayer:
         except BatchError:
             return []
 
+    def batch_end(self, found: Stream, position: int) -> int:
+        """Where the batch that holds this position ends."""
+        header = batches.header(next(iter(self.headers(found, position))))
+        return int(header.base_offset + header.last_offset_delta + 1)
+
     def record_at(self, found: Stream, position: int) -> Record | None:
         if not found.start <= position < found.next:
             return None
-        records = self._records_at(found, position)
+        records = self.records_at(found, position)
         return records[0] if records and records[0].position == position else None
 
-    def query(self, kind: str, stream: StreamId, address: Address | None = None, time_ms: int = 0) -> object:
+    def near(self, found: Stream, position: int, bytes_max: int) -> Sequence[Batch]:
+        """Some batches from the one that holds ``position`` on, as stored or as they will be."""
+        if position < found.written:
+            return self._engine_of(found.config).read(found.id, Position(position), bytes_max)
+        return self._pending(found)
+
+    def segments(self, found: Stream) -> Sequence[Segment]:
+        return self._engine_of(found.config).segments(found.id)
+
+    def query(
+        self, kind: str, stream: StreamId, address: Address | None = None, time_ms: int = 0,
+        pattern: Pattern | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
+    ) -> object:  # fmt: skip
         """See ``protocols.api.Port.query``."""
         found = self.streams.get(stream)
         if found is None:
@@ -728,31 +829,11 @@ class StreamLayer:
         try:
             if kind == "tail":
                 return self.tail(stream)
-            if kind == "find_time":
-                position = self.find_time(found, time_ms)
-                record = self.record_at(found, position)
-                return Found(Position(-1)) if record is None else Found(Position(position), record.timestamp_ms)
-            if kind == "max_time":
-                return self._max_time(found)
             if kind == "epochs":
                 return self._engine_of(found.config).ends(stream).epochs
-            if kind == "last" and address is not None:
-                return Found(Position(self.index(found).last(address, found.start)))
-            if kind == "count":
-                return found.next - found.start if address is None else self.index(found).count(address, found.start)
+            return query(self, found, kind, address, time_ms, pattern, start, end, level)
         except EngineError as error:
             return StreamError(error.code, error.detail)
-        return StreamError(ErrorCode.UNSUPPORTED, kind)
-
-    def _max_time(self, found: Stream) -> Found:
-        best = Found(Position(-1))
-        for raw in self._headers(found, found.start):
-            header = batches.header(raw)
-            if header.max_timestamp > best.timestamp_ms:
-                for record in self._records_at(found, max(header.base_offset, found.start)):
-                    if record.timestamp_ms > best.timestamp_ms:
-                        best = Found(Position(record.position), record.timestamp_ms)
-        return best
 
     def watch(self, stream: StreamId, level: Level, watcher: Watcher) -> Watch:
         """Told at most once per turn that the stream advanced at this level.
@@ -779,6 +860,10 @@ class StreamLayer:
         before = Position(min(before, found.next))
         if before <= found.start:
             return Commit(0)
+        if found.limits is not None:
+            found.limits.trimmed(self, found, before)
+        if found.marked is not None:
+            self.forward(found, before)
         if found.index is not None:
             found.index.trim(before)
         engine = self._engine_of(found.config)
@@ -792,12 +877,74 @@ class StreamLayer:
         found.start = before
         return commit
 
+    def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> Commit:
+        """See ``protocols.api.World.remove``."""
+        found = self.streams.get(stream)
+        if found is None:
+            return Commit(0)
+        wanted = [(max(first, found.start), min(last + 1, found.next)) for first, last in ranges]
+        wanted = [(start, end) for start, end in wanted if start < end]
+        if wanted and found.limits is not None:
+            found.limits.removed(self, found, wanted)
+        return self.mark(found, wanted)
+
+    def mark(self, found: Stream, ranges: Sequence[tuple[int, int]]) -> Commit:
+        """These half-open ranges, within the stream, are gone. What is already is passed over."""
+        if self.broken and found.config.durability is not Durability.MEMORY:
+            return NEVER
+        if found.marked is None:
+            found.attach(Marked() if found.config.durability is Durability.MEMORY else self.marks.of(found.id))
+        new: list[int] = []
+        for start, end in ranges:
+            if found.gone.add(start, end):
+                new += (start, end)
+        if found.config.durability is Durability.MEMORY:
+            return Commit(0)
+        if new:
+            marking = self._marking_of(found)[1]
+            if marking and marking[-1] == new[0]:
+                marking[-1] = new[1]
+                del new[:2]
+            marking += new
+            return self.commit_next
+        return self._marks_commit if self._marks_commit > self.durable_commit else Commit(0)
+
+    def forward(self, found: Stream, before: int) -> None:
+        """The stream begins at ``before``: said by a mark in this turn's commit. Its files go when ``retain`` comes by."""
+        if found.marked is None:
+            found.attach(Marked() if found.config.durability is Durability.MEMORY else self.marks.of(found.id))
+        assert found.marked is not None
+        found.marked.forward(before)
+        found.start = max(found.start, before)
+        if found.index is not None:
+            found.index.trim(before)
+        if found.config.durability is not Durability.MEMORY and not self.broken:
+            self._marking_of(found)[0][:] = [before]
+
+    def _marking_of(self, found: Stream) -> tuple[list[int], list[int]]:
+        if not self._dirty and not self._marking:
+            self._touched()
+        self._marks_commit = self.commit_next
+        return self._marking.setdefault(found.id, ([], []))
+
+    def _write_marks(self) -> None:
+        """One record a stream and turn (more, where it would be very large)."""
+        marking, self._marking = self._marking, {}
+        for stream, (start, ranges) in marking.items():
+            for first in range(0, len(ranges), 2 * RANGES_MAX):
+                self.marks.write(b"removed", stream, *ranges[first : first + 2 * RANGES_MAX])
+            if start:
+                self.marks.write(b"start", stream, *start)
+
     def delete(self, stream: StreamId) -> None:
         """The stream is gone; its watchers are told. Its data goes once this turn, which says so, is durable."""
         found = self.streams.pop(stream, None)
         if found is None:
             return
         engine = self._engine_of(found.config)
+        self._marking.pop(stream, None)
+        if stream in self.marks.state:
+            self.marks.decide(b"gone", stream)
         if found.config.durability is Durability.MEMORY:
             self._dirty = [one for one in self._dirty if one is not found]
             engine.delete(stream)
@@ -814,20 +961,51 @@ class StreamLayer:
             self.engine.delete(stream)
 
     def retain(self, now_ms: int) -> int:
-        """Apply every stream's retention; whole segments go. Returns how many streams lost some."""
+        """Apply every stream's retention: whole segments go, and exact limits move the start. Returns how many streams lost
+        some."""
         trimmed = 0
+        self.expires_ms = -1
         for found in list(self.streams.values()):
             config = found.config
-            if config.retention_ms < 0 and config.retention_bytes < 0 and config.retention_records < 0:
+            limited = config.retention_ms >= 0 or config.retention_bytes >= 0 or config.retention_records >= 0
+            if not limited and found.marked is None:
                 continue
             try:
-                before = self._retained_from(found, now_ms)
+                start = found.start
+                if found.limits is not None:
+                    self._expires(found.limits.expire(self, found, now_ms))
+                before = self._retained_from(found, now_ms) if limited and not config.exact_limits else found.start
                 if before > found.start:
                     self.trim(found.id, Position(before))
-                    trimmed += 1
+                if found.marked is not None:
+                    self._reclaim(found)
+                trimmed += found.start > start
             except EngineError:
                 continue  # corrupt, or the epoch ended: the next round tries again
         return trimmed
+
+    def _expires(self, at_ms: int) -> None:
+        if at_ms >= 0 and (self.expires_ms < 0 or at_ms < self.expires_ms):
+            self.expires_ms = at_ms
+
+    def _reclaim(self, found: Stream) -> None:
+        """Segments of which nothing is left go for good, once the marks that say so are durable."""
+        engine = self._engine_of(found.config)
+        before = Position(min(found.gone.beyond(found.start), found.next))
+        segments = engine.segments(found.id)
+        if (
+            not segments
+            or segments[0].end > before
+            or before > found.durable
+            or self._marks_commit > self.durable_commit
+        ):
+            return
+        if before < found.next:
+            before = Position(max(segment.end for segment in segments if segment.end <= before))
+        if before > found.start:
+            self.trim(found.id, before)
+        elif before > engine.ends(found.id).start:
+            engine.trim(found.id, before)
 
     def _retained_from(self, found: Stream, now_ms: int) -> int:
         config = found.config
@@ -848,6 +1026,25 @@ class StreamLayer:
     def close(self) -> None:
         self.commit()
         self.engine.close()
+
+
+def _group_bytes(group: Group) -> int:
+    size = group.value_bytes + group.count * record_bytes(len(group.address), 0)
+    if group.headers is not None:
+        size += sum(record_bytes(0, 0, headers) - 30 for headers in group.headers)
+    return size
+
+
+def _by_address(batch: Batch, found: Stream) -> list[tuple[bytes, int, int]]:
+    """Address, records and bytes of each in a client's batch; one that cannot be decoded counts as its stream's."""
+    made: dict[bytes, tuple[int, int]] = {}
+    try:
+        for record in batches.decode(batch, found.key.name):
+            count, size = made.get(record.address, (0, 0))
+            made[record.address] = (count + 1, size + size_of(record))
+    except BatchError:
+        made = {found.key.name: (batches.header(batch).count, len(batch))}
+    return [(address, count, size) for address, (count, size) in made.items()]
 
 
 class _Ignore:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from substrate import batch as batches
 from substrate import checkpoints
@@ -106,9 +106,10 @@ class Checkpointer:
 
 def executor(name: str) -> Executor:
     """A fresh one of this name. Raises: KeyError."""
+    from substrate.marks import NAME, Marks
     from thalweg.executors import executors
 
-    return executors()[name]()
+    return cast("Executor", Marks()) if name == NAME else executors()[name]()
 
 
 def fold(files: RealFiles, name: str, position: int, source: BinaryIO) -> checkpoints.Checkpoint:

@@ -8,7 +8,6 @@ from the names and headers of the segments, proved by the chain value of the end
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from crc32c import crc32c
 
@@ -18,10 +17,14 @@ from substrate.disk.stream import DiskStream, Sealed
 NAME = "manifest"
 EPOCHS = "leader-epoch-checkpoint"
 VERSION = 1
+SETTINGS = (
+    "durability", "retention_ms", "retention_bytes", "retention_records", "segment_bytes", "record_bytes_max", "interval_ms",
+)  # fmt: skip
+"""What an engine goes by; all else of a stream's configuration is the stream layer's."""
 
 
 def encode(stream: DiskStream) -> bytes:
-    config = asdict(stream.config)
+    config = {name: getattr(stream.config, name) for name in SETTINGS}
     config["durability"] = stream.config.durability.value
     text = json.dumps(
         {

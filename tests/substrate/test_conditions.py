@@ -9,30 +9,9 @@ from hypothesis import strategies as st
 
 from conformance.stream_layer import ORDERS, Bench, MemoryStorage, client_batch
 from substrate.api import Address, Appended, Found, Rejected
-from substrate.conditions import BATCHES_KEPT, AddressIndex, MessageIds, Producers
+from substrate.conditions import BATCHES_KEPT, MessageIds, Producers
 
 ADDRESS = st.sampled_from([Address(b"a"), Address(b"b"), Address(b"c")])
-
-
-@settings(max_examples=150)
-@given(st.lists(st.tuples(ADDRESS, st.integers(1, 4)), max_size=30), st.lists(st.integers(0, 80), max_size=4))
-def test_the_address_index_counts_and_finds_as_a_list_would(appends, trims):
-    index = AddressIndex()
-    log: list[Address] = []
-    for address, count in appends:
-        index.add(address, len(log), count)
-        log += [address] * count
-    start = 0
-    for before in [0, *sorted(trims)]:
-        start = max(start, min(before, len(log)))
-        index.trim(start)
-        for address in (b"a", b"b", b"c", b"none"):
-            there = [position for position, one in enumerate(log) if one == address and position >= start]
-            assert index.last(address) == (there[-1] if there else -1)
-            assert index.count(address) == len(there)
-            later = start + 3
-            assert index.count(address, later) == len([one for one in there if one >= later])
-        assert dict(index.addresses()) == {one: log[start:].count(one) for one in set(log[start:])}
 
 
 @settings(max_examples=150)

@@ -183,7 +183,8 @@ def test_trimming_answers_the_new_tail():
     assert isinstance(tail, Tail) and (tail.start, tail.ordered) == (3, 5)
     assert refused(ask(harness, TrimTopic(DEFAULT_ACCOUNT, topic.name, 0, Position(6))), ErrorCode.OUT_OF_RANGE)
     assert refused(ask(harness, TrimTopic(DEFAULT_ACCOUNT, topic.name, 1, Position(0))), ErrorCode.NO_STREAM)
-    assert len(harness.sequencer.layer.scan(harness.sequencer.layer.streams[topic.streams[0]], 3)) == 2
+    layer = harness.sequencer.layer
+    assert len(list(layer.each(layer.streams[topic.streams[0]], 3))) == 2
 
 
 @settings(max_examples=20, deadline=None)

@@ -1,0 +1,146 @@
+"""What may be asked of a stream: by address, by pattern, by time. See ``protocols.api.Port.query``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from substrate import batch as batches
+from substrate.api import Address, ErrorCode, Found, Level, Pattern, Position, StreamError
+from substrate.batch import BatchError
+from substrate.interest import Tokens
+from substrate.limits import Limits
+
+if TYPE_CHECKING:
+    from substrate.layer import Stream, StreamLayer
+
+NEAR_BYTES = 64 * 1024
+"""``next`` by pattern reads so much of the log before it asks the index: what is looked for is mostly near."""
+
+
+def query(
+    layer: StreamLayer, found: Stream, kind: str, address: Address | None, time_ms: int, pattern: Pattern | None,
+    start: int, end: int, level: Level,
+) -> object:  # fmt: skip
+    """Raises: EngineError."""
+    if kind == "find_time":
+        limit = found.next if level is Level.ORDERED else layer.limit(found, level)
+        position = find_time(layer, found, time_ms, limit)
+        record = layer.record_at(found, position) if position < limit else None
+        return Found(Position(-1)) if record is None else Found(Position(position), record.timestamp_ms)
+    if kind == "max_time":
+        return _max_time(layer, found, found.next if level is Level.ORDERED else layer.limit(found, level))
+    start = max(start, found.start)
+    end = found.next if end < 0 else min(end, found.next)
+    if isinstance(pattern, Tokens):
+        address = address or pattern.literal()
+    if kind == "removed":
+        return found.gone.count(start, end)
+    if kind == "bytes":
+        return (found.limits or Limits(found.config)).bytes(layer, found)
+    if kind == "last":
+        return Found(Position(_last(layer, found, address, pattern, start, end)))
+    if kind == "next":
+        return Found(Position(_next(layer, found, address, pattern, start, end)))
+    if kind == "count":
+        return _count(layer, found, address, pattern, start, end)
+    if kind == "addresses":
+        return _addresses(layer, found, address, pattern, start, end)
+    return StreamError(ErrorCode.UNSUPPORTED, kind)
+
+
+def _last(
+    layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
+) -> int:
+    if address is not None:
+        return layer.index(found).last(address, start, end, found.gone)
+    if pattern is not None:
+        index = layer.index(found)
+        return max((index.last(one, start, end, found.gone) for one in index.matching(pattern.matches)), default=-1)
+    last = found.gone.before(end - 1)
+    return last if last >= start else -1
+
+
+def _next(
+    layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
+) -> int:
+    if address is not None:
+        return layer.index(found).first(address, start, end, found.gone)
+    if pattern is None:
+        first = found.gone.beyond(start)
+        return first if first < end else -1
+    at = start
+    for batch in layer.near(found, start, NEAR_BYTES):
+        try:
+            records = batches.decode(batch, found.key.name, start)
+        except BatchError:
+            records = []
+        for record in records:
+            if record.position >= end:
+                return -1
+            if record.position not in found.gone and pattern.matches(Address(record.address)):
+                return int(record.position)
+        header = batches.header(batch)
+        at = header.base_offset + header.last_offset_delta + 1
+    if at >= end:
+        return -1
+    index = layer.index(found)
+    firsts = (index.first(one, at, end, found.gone) for one in index.matching(pattern.matches))
+    return min((first for first in firsts if first >= 0), default=-1)
+
+
+def _count(
+    layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
+) -> int:
+    if address is not None:
+        return layer.index(found).count(address, start, end, found.gone)
+    if pattern is not None:
+        index = layer.index(found)
+        return sum(index.count(one, start, end, found.gone) for one in index.matching(pattern.matches))
+    return max(end - start, 0) - found.gone.count(start, end)
+
+
+def _addresses(
+    layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
+) -> tuple[tuple[Address, int, int], ...]:
+    index = layer.index(found)
+    if address is not None:
+        wanted = [address]
+    else:
+        wanted = sorted(index.matching(pattern.matches if pattern is not None else lambda one: True))
+    made = []
+    for one in wanted:
+        last = index.last(one, start, end, found.gone)
+        if last >= 0:
+            made.append((one, index.count(one, start, end, found.gone), last))
+    return tuple(made)
+
+
+def find_time(layer: StreamLayer, found: Stream, time_ms: int, limit: int) -> int:
+    """The first position below ``limit`` whose record's timestamp is at or after ``time_ms``; ``limit``: there is none."""
+    start = max(found.start, found.written)
+    for segment in layer.segments(found):
+        if segment.max_timestamp_ms >= time_ms:
+            start = max(found.start, segment.base)
+            break
+    for raw in layer.headers(found, start):
+        header = batches.header(raw)
+        if header.base_offset >= limit:
+            break
+        if header.max_timestamp >= time_ms:
+            for record in layer.records_at(found, max(header.base_offset, found.start)):
+                if record.timestamp_ms >= time_ms and record.position not in found.gone:
+                    return min(int(record.position), limit)
+    return limit
+
+
+def _max_time(layer: StreamLayer, found: Stream, limit: int) -> Found:
+    best = Found(Position(-1))
+    for raw in layer.headers(found, found.start):
+        header = batches.header(raw)
+        if header.base_offset >= limit:
+            break
+        if header.max_timestamp > best.timestamp_ms:
+            for record in layer.records_at(found, max(header.base_offset, found.start)):
+                if record.timestamp_ms > best.timestamp_ms and record.position not in found.gone:
+                    best = Found(Position(record.position), record.timestamp_ms)
+    return best
