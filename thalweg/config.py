@@ -195,12 +195,16 @@ class Resp(Listener):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Http(Listener):
-    """Operators: health and metrics; whoever reaches it may read it."""
+    """People and operators: the console, its API, health and metrics."""
 
     listen: str = "127.0.0.1:9480"
-    """Address of `/livez`, `/readyz` and `/metrics`."""
+    """Address of the console, `/api`, `/livez`, `/readyz` and `/metrics`."""
     tls_listen: str = OFF
     """Address of the same over HTTPS."""
+    hosts: str = ""
+    """Names under which it is reached, separated by commas, beside addresses and names without a dot: a page under any other name is refused (DNS rebinding)."""
+    connections_max: Count = 256
+    """Connections beyond this are closed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

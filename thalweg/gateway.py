@@ -26,6 +26,7 @@ from substrate.api import Commit, Durability, Shard
 from substrate.engine import Engine, EngineError
 from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
+from thalweg import ops
 from thalweg.checkpointer import Checkpointer
 from thalweg.config import MEMORY, Config
 from thalweg.connection import Connection, Turn, flush
@@ -313,6 +314,7 @@ class Gateway:
         from thalweg.settings import mqtt_limits, sessions
 
         factories, resp = sessions(self.config, self.listeners, self._identity())
+        factories |= ops.sessions(self.config, self.listeners, lambda: self._driver, self.ready, self.metrics)
         made = executors(resp, mqtt_limits(self.config))
         return factories, [made[name] for name in made if name not in ("topics", "marks")]
 

@@ -12,7 +12,7 @@ from enum import Enum
 
 from thalweg.config import Config, parse_address
 
-PROTOCOLS = ("kafka", "nats", "mqtt", "resp")
+PROTOCOLS = ("kafka", "nats", "mqtt", "resp", "http")
 
 
 class Tls(Enum):
@@ -42,7 +42,7 @@ class Listening:
 
 
 def listening(config: Config) -> Iterator[Listening]:
-    """Every listener of the four protocols that is not off."""
+    """Every listener that is not off."""
     for protocol in PROTOCOLS:
         section = getattr(config, protocol)
         secure = NATS_TLS[config.nats.tls_first] if protocol == "nats" else Tls.FIRST

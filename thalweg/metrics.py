@@ -6,7 +6,7 @@ A name that ends in ``_total`` counts since the process began; others are gauges
 
 from __future__ import annotations
 
-PROTOCOLS = ("kafka", "nats", "mqtt", "resp")
+PROTOCOLS = ("kafka", "nats", "mqtt", "resp", "http")
 
 OF_EACH_PROTOCOL = {
     "connections": "Connections now.",
@@ -32,6 +32,7 @@ ONCE = {
 }
 
 OF_ONE_PROTOCOL = {
+    "http_live_drops_total": "Groups of messages not shown to a live tail that does not read.",
     "kafka_closed_total": "Connections closed by the session, with the reason in the log.",
     "kafka_idle_closed_total": "Connections closed because they were idle too long.",
     "mqtt_connect_timeouts_total": "Connections closed because no CONNECT came in time.",

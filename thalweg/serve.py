@@ -13,8 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from thalweg.config import Config, format_address, parse_address
-from thalweg.ops import Ops
+from thalweg.config import Config, format_address
 
 if TYPE_CHECKING:
     from thalweg.gateway import Gateway
@@ -49,20 +48,12 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, Interrupts(stop))
     gateway = Gateway(config)
-    accepting = False
-    ops = Ops(lambda: accepting and not stop.is_set() and gateway.ready(), gateway.metrics)
-    addresses: dict[str, str] = {}
-    wanted = parse_address(config.http.listen)
     try:
-        if wanted is not None:
-            addresses["http"] = format_address(*await ops.start(*wanted))
         await gateway.start()
     except OSError as error:
         await gateway.stop()
-        await ops.stop()
         raise CannotServe(str(error) if error.errno else f"data in {config.data}: {error}") from error
-    addresses = {name: format_address(*found) for name, found in gateway.listeners.items()} | addresses
-    accepting = True
+    addresses = {name: format_address(*found) for name, found in gateway.listeners.items()}
     loop.add_signal_handler(signal.SIGHUP, reload, gateway)
     gc.collect()
     gc.freeze()  # what start-up made stays: later collections need not look at it
@@ -70,7 +61,7 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
         write_ready_file(ready_file, addresses)
     announce(config, addresses)
     await stop.wait()
-    return await end(gateway, ops, ready_file)
+    return await end(gateway, ready_file)
 
 
 def reload(gateway: Gateway) -> None:
@@ -103,7 +94,7 @@ class Interrupts:
         self._stop.set()
 
 
-async def end(gateway: Gateway, ops: Ops, ready_file: pathlib.Path | None) -> int:
+async def end(gateway: Gateway, ready_file: pathlib.Path | None) -> int:
     """Goodbyes to clients, a last durable commit, closed files."""
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)
@@ -112,8 +103,6 @@ async def end(gateway: Gateway, ops: Ops, ready_file: pathlib.Path | None) -> in
     except TimeoutError:
         print(f"thalweg: not stopped after {STOP_S_MAX} s, leaving; nothing acknowledged is lost", file=sys.stderr)
         return 1
-    finally:
-        await ops.stop()
     return 0
 
 

@@ -38,7 +38,7 @@ def test_the_ready_file_names_the_process_and_every_listener(gateway: GatewayPro
 
 
 def test_health_is_answered_over_http(gateway: GatewayProcess) -> None:
-    assert [http_status(gateway, path) for path in ("/livez", "/readyz", "/metrics", "/")] == [200, 200, 200, 404]
+    assert [http_status(gateway, path) for path in ("/livez", "/readyz", "/metrics", "/none")] == [200, 200, 200, 404]
 
 
 def test_a_listener_that_is_off_is_not_there(start_gateway: Callable[..., Any]) -> None:

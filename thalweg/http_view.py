@@ -1,0 +1,122 @@
+"""What the HTTP edge sees of the whole process, beside its port: who is connected, what streams weigh, what is counted.
+
+Read only, computed when asked and never before: it costs nothing while nobody looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from substrate.api import RESERVED, Account, Address, StreamConfig, StreamId, Topic
+from substrate.engine import EngineError
+from thalweg.http_answers import Refusal
+
+if TYPE_CHECKING:
+    from protocols.hub import Hub
+
+STREAMS_OPEN_MAX = 64
+"""Answers that go on (followers, live tails, events), of all connections together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A topic, or a stream of an executor's own."""
+
+    name: Address
+    streams: tuple[StreamId, ...]
+    config: StreamConfig
+    subjects: tuple[bytes, ...] = ()
+    created_ms: int = 0
+
+
+class View:
+    """``hub`` answers None before the start and after the stop."""
+
+    def __init__(
+        self,
+        hub: Callable[[], Hub | None],
+        ready: Callable[[], bool],
+        metrics: Callable[[], Mapping[str, int | float]],
+        hosts: Iterable[str] = (),
+        new_streams: StreamConfig | None = None,
+    ) -> None:
+        self._hub = hub
+        self.ready = ready
+        self.metrics = metrics
+        self.hosts = frozenset(name.strip().lower() for name in hosts if name.strip())
+        """Names under which this listener is reached, beside addresses and names without a dot."""
+        self.new_streams = new_streams or StreamConfig()
+        """Of a stream that is created here."""
+        self.open = 0
+        """Answers that go on now."""
+
+    @property
+    def hub(self) -> Hub:
+        found = self._hub()
+        assert found is not None, "a session lives within its hub"
+        return found
+
+    def entries(self, account: Account, topics: Iterable[Topic], internal: bool) -> list[Entry]:
+        """Every topic given, and (``internal``) the streams beneath ``_thalweg``; by name."""
+        found = [
+            Entry(topic.name, topic.streams, topic.config, topic.subjects, topic.created_ms)
+            for topic in topics
+            if internal or not is_internal(topic.name)
+        ]
+        if internal:
+            known = {stream for entry in found for stream in entry.streams}
+            found += [
+                Entry(stream.key.name, (stream.id,), stream.config)
+                for stream in self.hub.sequencer.layer.streams.values()
+                if stream.id not in known and stream.key.account == account and is_internal(stream.key.name)
+            ]
+        return sorted(found, key=lambda entry: entry.name)
+
+    def marks(self, stream: StreamId) -> tuple[int, int]:
+        """The first position and the one after the last."""
+        found = self.hub.sequencer.layer.streams.get(stream)
+        return (0, 0) if found is None else (found.start, max(found.start, found.next))
+
+    def size(self, stream: StreamId) -> int:
+        """Bytes of its segments; -1: they cannot be read."""
+        layer = self.hub.sequencer.layer
+        found = layer.streams.get(stream)
+        if found is None:
+            return 0
+        try:
+            return sum(segment.bytes for segment in layer._engine_of(found.config).segments(stream))
+        except EngineError:
+            return -1
+
+    def connections(self) -> list[tuple[str, Any]]:
+        """(protocol, connection) of all that are connected."""
+        return [(name, member) for name, members in self.hub.connections.items() for member in members]
+
+    def executor(self, name: str) -> Any:
+        """An executor, to look at; None: it is not there."""
+        return next((world.executor for world in self.hub.sequencer.worlds() if world.executor.name == name), None)
+
+
+class Place:
+    """One more answer that goes on, until it is closed.
+
+    Raises:
+        Refusal: there are enough.
+    """
+
+    def __init__(self, view: View) -> None:
+        if view.open >= STREAMS_OPEN_MAX:
+            raise Refusal(503, f"{STREAMS_OPEN_MAX} streams are open already", [("Retry-After", "5")])
+        view.open += 1
+        self._view: View | None = view
+
+    def close(self) -> None:
+        if self._view is not None:
+            self._view.open -= 1
+            self._view = None
+
+
+def is_internal(name: bytes) -> bool:
+    return name.split(b"/", 1)[0] == RESERVED
