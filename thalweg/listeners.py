@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from thalweg.config import Config, parse_address
+from thalweg.config import OFF, Config, parse_address
 
 PROTOCOLS = ("kafka", "nats", "mqtt", "resp", "http")
 
@@ -39,6 +39,7 @@ class Listening:
     host: str
     port: int
     tls: Tls = Tls.NONE
+    websocket: bool = False
 
 
 def listening(config: Config) -> Iterator[Listening]:
@@ -50,3 +51,10 @@ def listening(config: Config) -> Iterator[Listening]:
             address = parse_address(getattr(section, key))
             if address is not None:
                 yield Listening(name, protocol, *address, tls)
+        for name, key, tls in (
+            (f"{protocol}_websocket", "websocket_listen", Tls.NONE),
+            (f"{protocol}_websocket_tls", "websocket_tls_listen", Tls.FIRST),
+        ):
+            address = parse_address(getattr(section, key, OFF))
+            if address is not None:
+                yield Listening(name, protocol, *address, tls, websocket=True)

@@ -69,6 +69,7 @@ def sessions(
         "resp": lambda port: RespSession(port, resp),
     }
     made |= {"mqtt_tls": made["mqtt"], "resp_tls": made["resp"]}
+    made |= {name: made["mqtt"] for name in ("mqtt_websocket", "mqtt_websocket_tls")}
     return {name: made[name] for name in made if name in listeners}, resp
 
 

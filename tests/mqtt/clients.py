@@ -6,7 +6,7 @@ import queue
 import shutil
 import subprocess
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import paho.mqtt.client as paho
 import pytest
@@ -21,13 +21,16 @@ class Paho:
     """One client. ``session``: seconds that its session outlives it (0: not at all)."""
 
     def __init__(
-        self, port: int, client_id: str, version: str = "3.1.1", session_s: int = 0, before: Callable[[paho.Client], None] | None = None
+        self, port: int, client_id: str, version: str = "3.1.1", session_s: int = 0, before: Callable[[paho.Client], None] | None = None,
+        transport: Literal["tcp", "websockets"] = "tcp",
     ) -> None:  # fmt: skip
         self.port = port
         self.version = VERSIONS[version]
         five = version == "5.0"
         more: dict[str, Any] = {} if five else {"clean_session": session_s == 0}
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id, protocol=self.version, **more)
+        self.client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2, client_id, protocol=self.version, transport=transport, **more
+        )
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self.events: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.present = False

@@ -28,7 +28,7 @@ def read_by_the_process(section: str, name: str) -> bool:
     texts = [(ROOT / "thalweg" / file).read_text() for file in OF_THE_PROCESS]
     dotted = f"config.{section}.{name}" if section else f"config.{name}"
     return any(dotted in text for text in texts) or (
-        name in {"listen", "tls_listen", "connections_max"} and bool(section)
+        name in {"listen", "tls_listen", "connections_max"} or name.startswith("websocket_")
     )
 
 
