@@ -7,7 +7,7 @@ time it is, and when a turn ends.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Protocol
 
 from protocols.api import Executor, Port, Session
@@ -61,6 +61,7 @@ class Hub(Host):
         """Outboxes that the ``receive`` under way delivered to though much is unsent."""
         self.connections: dict[str, set[Connection]] = {name: set() for name in factories}
         self.counters: dict[str, int] = {}
+        self._ports: dict[int, LocalPort] = {}
         self._wrap = wrap
         self._waiting: dict[int, Connection] = {}
         self._durable: dict[Shard, Commit] = {}
@@ -76,6 +77,7 @@ class Hub(Host):
         local = LocalPort(self.sequencer, lambda: self.users)
         session = (factory or self.factories[protocol])(self._wrap(local) if self._wrap is not None else local)
         local.session = session
+        self._ports[id(session)] = local
         session.outbox.dirty = self.dirty
         session.outbox.pressure = self.pressure
         return session
@@ -88,9 +90,29 @@ class Hub(Host):
         """The connection is closed; its session was told by ``eof``."""
         self.connections[protocol].discard(connection)
         self._waiting.pop(id(connection), None)
+        self._ports.pop(id(connection.session), None)
         connection.due_ns = 0
         connection.outbox.clear()
         self.sequencer.gone(connection.session)
+
+    def change_users(self, users: Users, changed: Container[bytes], now_ns: int) -> int:
+        """Other users from here on. Who is one of ``changed`` is cut off, told so where the protocol has words for it
+        (``session.revoked``). The number of connections."""
+        self.users = users
+        count = 0
+        for members in self.connections.values():
+            for connection in list(members):
+                port = self._ports.get(id(connection.session))
+                if port is None or port.identity is None or port.identity.name not in changed or connection.closed:
+                    continue
+                count += 1
+                revoked = getattr(connection.session, "revoked", None)
+                if revoked is not None:
+                    self.call(connection.session, revoked, now_ns)
+                    connection.outbox.mark()
+                else:
+                    connection.abort()
+        return count
 
     def plan(self, connection: Connection) -> None:
         """The session's deadline may have changed."""

@@ -16,6 +16,7 @@ LISTENERS = ("kafka", "nats", "mqtt", "resp", "http")
 COMMANDS = {
     "serve": ("thalweg.commands.serve", "run the gateway until SIGTERM or Ctrl-C"),
     "config": ("thalweg.commands.config", "look at the configuration"),
+    "user": ("thalweg.commands.user", "write and check the user file"),
     "verify": ("thalweg.commands.verify", "read a data directory (of a stopped process) and report damage"),
 }
 """Name -> the module that has its ``add(parser)`` and ``run(options) -> int``, and its line in ``--help``."""

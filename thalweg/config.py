@@ -251,6 +251,8 @@ class Config:
 
     data: str = "data"
     """Directory of everything that is kept; `:memory:` keeps nothing."""
+    users: str = ""
+    """File of those who may come in and of what each may do, read again on SIGHUP; empty: everybody may do everything."""
     checkpoint_bytes: Bytes = 32 * 1024 * 1024
     """A state stream that grew by this since its last checkpoint gets one, written by a process of its own."""
     tls: Tls = field(default_factory=Tls)

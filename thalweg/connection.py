@@ -163,6 +163,9 @@ class Connection:
         self.fd = -1 if sock is None else sock.fileno()
         self.direct = transport.get_extra_info("ssl_object") is None and self.fd >= 0
         transport.set_write_buffer_limits(high=0)
+        held_s = self.driver.held_s()
+        if held_s:
+            self.hold(held_s)
         if self.secure is None:
             self.greet()
         else:
@@ -408,6 +411,13 @@ class Connection:
             self.stalled = True
             self.transport.pause_reading()
             self.driver.stalls(self, pressed)
+
+    def hold(self, seconds: float) -> None:
+        """Do not read it for so long."""
+        if not self.stalled and not self.closed and self.transport is not None:
+            self.stalled = True
+            self.transport.pause_reading()
+            self.driver.later(seconds, self.unstall)
 
     def unstall(self) -> None:
         if self.stalled:

@@ -34,6 +34,7 @@ from thalweg.listeners import Listening, Tls, listening
 
 if TYPE_CHECKING:
     from thalweg.tls import Secure
+    from thalweg.users import Loaded
 
 BUFFER_BYTES = 256 * 1024
 CIPHER_BYTES = 64 * 1024
@@ -42,6 +43,11 @@ SHARE_BYTES = 64 * 1024
 STOP_S = 2.0
 SHRINK_S = 2.0
 STALL_S = 0.005
+REFUSED_S = 0.1
+"""Whose credentials were wrong is not read for so long (Kafka: connection.failed.authentication.delay.ms)."""
+REFUSALS_A_S = 100
+"""Wrong credentials that may be checked in a second, a tenth of the loop's time; beyond, new connections wait."""
+HELD_S_MAX = 5.0
 TIMER_NS_MIN = 1_000_000
 
 
@@ -59,6 +65,8 @@ class Driver(Hub):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_ns = 0
         self._stalled: list[tuple[Connection, list[Outbox]]] = []
+        self._refusals_s = 0.0
+        """When the checks made so far of wrong credentials would be over at REFUSALS_A_S; monotonic."""
         self.buffer = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self.share_bytes = SHARE_BYTES
@@ -108,6 +116,20 @@ class Driver(Hub):
             else:
                 still.append((connection, behind))
         self._stalled = still
+
+    # wrong credentials
+
+    def refused(self, session: object) -> None:
+        """Its peer is not read for a moment, so that guessing costs those who guess."""
+        self.count("logins_refused")
+        self._refusals_s = max(self._refusals_s, time.monotonic()) + 1 / REFUSALS_A_S
+        outbox = getattr(session, "outbox", None)
+        if outbox is not None and outbox.owner is not None:
+            outbox.owner.hold(REFUSED_S)
+
+    def held_s(self) -> float:
+        """How long a new connection is not read, because too many gave wrong credentials."""
+        return min(max(self._refusals_s - time.monotonic() - 1.0, 0.0), HELD_S_MAX)
 
     def arm(self) -> None:
         """Set the one timer to what is due next."""
@@ -203,14 +225,19 @@ def accept(
     return connection if type(loop).__module__.startswith("uvloop") else Plain(connection)
 
 
+class CannotStart(OSError):
+    """The user file or the certificates cannot be used; the message says why, a line for each mistake."""
+
+
 class Gateway:
-    """The embedding API. ``start`` raises OSError where an address is taken or the data directory cannot be used."""
+    """The embedding API. ``start`` raises OSError where an address is taken or a file cannot be used."""
 
     def __init__(self, config: Config | None = None) -> None:
         self.config = config or Config()
         self.listeners: dict[str, tuple[str, int]] = {}
         self._factories: dict[str, Callable[[Port], Session]] = {}
         self._secures: dict[Tls, Secure] = {}
+        self._loaded: Loaded | None = None
         self._servers: list[asyncio.AbstractServer] = []
         self._driver: Driver | None = None
         self._files: RealFiles | None = None
@@ -230,6 +257,7 @@ class Gateway:
         engine = self._engine(loop)
         try:
             self._secure(self.config)
+            self._loaded = self._load_users() if self.config.users else None
             for one in listening(self.config):
                 await self._listen(loop, one)
             self._factories, executors = self._protocols()
@@ -244,6 +272,7 @@ class Gateway:
                 durabilities={"resp": keyspace_durability(self.config)},
                 volatile=self.config.data == MEMORY,
                 load=(lambda name: checkpoints.load(files, name)) if files is not None else (lambda name: []),
+                users=self._loaded.users if self._loaded is not None else None,
             )
             driver.limits = {name: getattr(self.config, name).connections_max for name in factories}
             self._driver = driver
@@ -259,12 +288,14 @@ class Gateway:
     def _secure(self, config: Config) -> None:
         """Read certificates and keys, if any are named."""
         if config.tls.certificate:
-            from thalweg.tls import Secure, TlsError, make_context
+            from thalweg.tls import Secure, TlsError, make_context, warnings
 
             try:
                 context = make_context(config)
             except TlsError as error:
-                raise OSError(str(error)) from error
+                raise CannotStart(str(error)) from error
+            for line in warnings(config):
+                print(f"thalweg: {line}", file=sys.stderr, flush=True)
             for wanted in Tls:
                 if wanted is not Tls.NONE:
                     self._secures[wanted] = Secure(context, wanted is Tls.AFTER, wanted is Tls.EITHER)
@@ -283,7 +314,28 @@ class Gateway:
                 for secure in self._secures.values():
                     secure.context = context
                 said.append("certificates were read again")
+        driver = self._driver
+        if self._loaded is not None and driver is not None:
+            try:
+                loaded = self._load_users()
+            except CannotStart as error:
+                said.append(f"{error}; the users that were stay")
+            else:
+                closed = driver.change_users(loaded.users, self._loaded.changed(loaded), driver.enter())
+                self._loaded = loaded
+                said.append(f"users were read again; connections closed: {closed}")
         return said
+
+    def _load_users(self) -> Loaded:
+        from thalweg.users import UsersError, load
+
+        try:
+            loaded = load(self.config.users)
+        except UsersError as error:
+            raise CannotStart(str(error)) from error
+        for line in loaded.warnings:
+            print(f"thalweg: {line}", file=sys.stderr, flush=True)
+        return loaded
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, one: Listening) -> None:
         secure = self._secures.get(one.tls)

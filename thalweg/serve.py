@@ -40,7 +40,7 @@ def serve(config: Config, ready_file: pathlib.Path | None = None) -> int:
 
 
 async def run(config: Config, ready_file: pathlib.Path | None) -> int:
-    from thalweg.gateway import Gateway
+    from thalweg.gateway import CannotStart, Gateway
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -52,7 +52,8 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
         await gateway.start()
     except OSError as error:
         await gateway.stop()
-        raise CannotServe(str(error) if error.errno else f"data in {config.data}: {error}") from error
+        plain = error.errno or isinstance(error, CannotStart)
+        raise CannotServe(str(error) if plain else f"data in {config.data}: {error}") from error
     addresses = {name: format_address(*found) for name, found in gateway.listeners.items()}
     loop.add_signal_handler(signal.SIGHUP, reload, gateway)
     gc.collect()

@@ -17,6 +17,9 @@ def add(parser: argparse.ArgumentParser) -> None:
             f"--{name}", metavar="ADDR", help=f"{name} listener: host:port, port 0 for any, off for none"
         )
     parser.add_argument(
+        "--users", metavar="FILE", help="who may come in and what each may do; without it everybody everything"
+    )
+    parser.add_argument(
         "--ready-file", metavar="FILE", type=pathlib.Path, help="JSON with pid and addresses, written when all accept"
     )
 
@@ -24,7 +27,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from thalweg.config import ConfigError, load
 
-    flags = {f"{name}.listen": getattr(options, name) for name in LISTENERS} | {"data": options.data}
+    flags = {f"{name}.listen": getattr(options, name) for name in LISTENERS} | {
+        "data": options.data,
+        "users": options.users,
+    }
     given = {key: value for key, value in flags.items() if value is not None}
     try:
         config = load(options.config or os.environ.get("THALWEG_CONFIG") or None, os.environ, given)
@@ -37,5 +43,6 @@ def run(options: argparse.Namespace) -> int:
     try:
         return serve(config, options.ready_file)
     except CannotServe as error:
-        complain(error)
+        for line in str(error).splitlines():
+            complain(line)
         return 1
