@@ -184,7 +184,7 @@ class Bench:
             marks.apply(record)
         assert marks.dump() == Marks.loaded(marks.dump()).dump()
         marks.start(self)
-        self.layer.attach(marks)
+        self.layer.removal.attach(marks)
 
     def record(self, value: bytes, key: bytes) -> int:
         """The marks' world."""
@@ -208,7 +208,7 @@ class Bench:
         self._open()
         for stream, name in streams or ((ORDERS, b"orders"),):
             self.create(stream, name, **config)
-        self.layer.settle_marks()
+        self.layer.removal.settle()
 
     def put(self, *values: bytes, stream: StreamId = ORDERS, address: bytes = b"orders", when: Conditions | None = None,
             headers: tuple[tuple[bytes, bytes | None], ...] = ()) -> object:  # fmt: skip
@@ -878,9 +878,9 @@ def check_what_is_removed_is_never_read_again(make: Make) -> None:
     b.layer.append_batch(ORDERS, client_batch(4))
     b.turn()
     assert kept(b) == list(range(16))
-    b.layer.remove(ORDERS, [(1, 2), (13, 13)])
+    b.layer.removal.remove(ORDERS, [(1, 2), (13, 13)])
     assert kept(b) == [0, *range(3, 13), 14, 15]
-    b.layer.remove(ORDERS, [(2, 5), (8, 11), (40, 50), (9, 7)])
+    b.layer.removal.remove(ORDERS, [(2, 5), (8, 11), (40, 50), (9, 7)])
     b.turn()
     want = [0, 6, 7, 12, 14, 15]
     for _ in range(2):
@@ -905,15 +905,15 @@ def check_a_removal_is_in_its_turns_commit(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 6)
     b.turn()
-    first = b.layer.remove(ORDERS, [(1, 1)])
-    assert b.layer.remove(ORDERS, [(3, 4)]) == first == b.ordered(b"w").commit
+    first = b.layer.removal.remove(ORDERS, [(1, 1)])
+    assert b.layer.removal.remove(ORDERS, [(3, 4)]) == first == b.ordered(b"w").commit
     b.layer.commit()
     marks = b.layer.streams[MARKS]
     assert [one.key for one in b.layer.each(marks, 0)] == [b"removed"]
     b.turn()
     assert b.durable[-1] >= first
-    assert b.layer.remove(ORDERS, [(3, 3)]) == 0
-    assert b.layer.remove(StreamId(99), [(3, 3)]) == 0
+    assert b.layer.removal.remove(ORDERS, [(3, 3)]) == 0
+    assert b.layer.removal.remove(StreamId(99), [(3, 3)]) == 0
 
 
 @needs("delay", "lose")
@@ -921,10 +921,10 @@ def check_what_was_removed_and_lost_is_there_again(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 6)
     b.turn()
-    b.layer.remove(ORDERS, [(1, 2)])
+    b.layer.removal.remove(ORDERS, [(1, 2)])
     b.turn()
-    b.layer.remove(ORDERS, [(4, 4)])
-    assert b.layer.remove(ORDERS, [(4, 4)]) > 0  # whoever asks again waits for the same
+    b.layer.removal.remove(ORDERS, [(4, 4)])
+    assert b.layer.removal.remove(ORDERS, [(4, 4)]) > 0  # whoever asks again waits for the same
     assert kept(b) == [0, 3, 5]
     b.restart(clean=False)
     assert kept(b) == [0, 3, 4, 5]
@@ -935,16 +935,16 @@ def check_a_failed_removal_is_undone(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 6)
     b.turn()
-    b.layer.remove(ORDERS, [(1, 1)])
+    b.layer.removal.remove(ORDERS, [(1, 1)])
     b.turn()
-    b.layer.remove(ORDERS, [(3, 4)])
+    b.layer.removal.remove(ORDERS, [(3, 4)])
     b.turn(settle=False)
     b.storage.fail()
-    b.layer.remove(ORDERS, [(5, 5)])
+    b.layer.removal.remove(ORDERS, [(5, 5)])
     assert b.layer.recover(b.now_ms)
     b.attach()
     b.create()
-    b.layer.settle_marks()
+    b.layer.removal.settle()
     b.layer.recovered()
     assert kept(b) == [0, 2, 3, 4, 5]
 
@@ -953,31 +953,31 @@ def check_marks_go_with_what_they_mark(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 20)
     b.turn()
-    b.layer.remove(ORDERS, [(at, at) for at in range(0, 20, 2)])
-    b.layer.remove(OTHER, [(0, 5)])
+    b.layer.removal.remove(ORDERS, [(at, at) for at in range(0, 20, 2)])
+    b.layer.removal.remove(OTHER, [(0, 5)])
     b.turn()
-    assert len(b.layer.marks.state[ORDERS].gone) == 10
+    assert len(b.layer.removal.marks.state[ORDERS].gone) == 10
     b.layer.trim(ORDERS, Position(15))
     b.turn()
     for _ in range(2):
-        assert list(b.layer.marks.state[ORDERS].gone) == [(16, 17), (18, 19)]
+        assert list(b.layer.removal.marks.state[ORDERS].gone) == [(16, 17), (18, 19)]
         assert kept(b) == [15, 17, 19]
         b.restart()
     b.layer.delete(ORDERS)
     b.turn()
-    assert ORDERS not in b.layer.marks.state
+    assert ORDERS not in b.layer.removal.marks.state
     b.restart((OTHER, b"other"))
-    assert ORDERS not in b.layer.marks.state
+    assert ORDERS not in b.layer.removal.marks.state
 
 
 def check_marks_of_a_stream_that_nobody_made_again_go(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 5)
     b.turn()
-    b.layer.remove(ORDERS, [(1, 3)])
+    b.layer.removal.remove(ORDERS, [(1, 3)])
     b.turn()
     b.restart((OTHER, b"other"))
-    assert not b.layer.marks.state
+    assert not b.layer.removal.marks.state
     b.turn()
     b.restart()
     assert kept(b) == [0, 1, 2, 3, 4]
@@ -987,7 +987,7 @@ def check_marks_beyond_an_end_that_was_lost_are_taken_back(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 5)
     b.turn()
-    b.layer.marks.decide(b"removed", ORDERS, 3, 9)
+    b.layer.removal.marks.decide(b"removed", ORDERS, 3, 9)
     b.turn()
     b.restart()
     assert kept(b) == [0, 1, 2]
@@ -1006,17 +1006,17 @@ def check_files_go_when_nothing_in_them_is_left(make: Make) -> None:
     engine = b.layer.engine
     before = len(engine.segments(ORDERS))
     assert before > 5
-    b.layer.remove(ORDERS, [(0, 14)])
-    b.layer.retain(START_MS)
+    b.layer.removal.remove(ORDERS, [(0, 14)])
+    b.layer.removal.retain(START_MS)
     assert len(engine.segments(ORDERS)) == before  # the marks are not durable yet
     b.turn()
-    b.layer.retain(START_MS)
+    b.layer.removal.retain(START_MS)
     b.turn()
     assert len(engine.segments(ORDERS)) < before
     assert 0 < b.tail().start <= 15
-    b.layer.remove(ORDERS, [(0, 29)])
+    b.layer.removal.remove(ORDERS, [(0, 29)])
     b.turn()
-    b.layer.retain(START_MS)
+    b.layer.removal.retain(START_MS)
     b.turn()
     for _ in range(2):
         assert (b.tail().start, b.tail().ordered) == (30, 30)
@@ -1030,11 +1030,11 @@ def check_a_stream_in_memory_is_marked_in_memory(make: Make) -> None:
     b.create(durability=Durability.MEMORY)
     b.ordered(*[b"v"] * 5)
     b.turn()
-    assert b.layer.remove(ORDERS, [(0, 1), (3, 3)]) == 0
+    assert b.layer.removal.remove(ORDERS, [(0, 1), (3, 3)]) == 0
     assert kept(b) == [2, 4]
     b.layer.trim(ORDERS, Position(3))
     assert kept(b) == [4]
-    assert not b.layer.marks.state
+    assert not b.layer.removal.marks.state
 
 
 # limits
@@ -1049,12 +1049,12 @@ def check_a_streams_limits_are_exact_to_the_record(make: Make) -> None:
         if index % 4 == 0:
             b.turn()
     b.turn()
-    b.layer.retain(START_MS)
+    b.layer.removal.retain(START_MS)
     b.turn()
     for _ in range(2):
         assert kept(b) == [18, 19, 20, 21, 22]
         b.restart(**config)
-    b.layer.remove(ORDERS, [(20, 20), (22, 22)])
+    b.layer.removal.remove(ORDERS, [(20, 20), (22, 22)])
     b.ordered(b"a", b"b")
     assert kept(b, Level.ORDERED) == [18, 19, 21]
     b.turn()
@@ -1081,7 +1081,7 @@ def check_bytes_are_limited_to_the_record(make: Make) -> None:
     b.ordered(b"x" * 10)
     assert b.tail().start == 6
     b.turn()
-    b.layer.remove(ORDERS, [(7, 7)])
+    b.layer.removal.remove(ORDERS, [(7, 7)])
     assert b.layer.query("bytes", ORDERS) == 3 * size
     b.ordered(b"x" * 10)
     assert b.tail().start == 6
@@ -1114,7 +1114,7 @@ def check_what_is_new_is_rejected_where_the_limit_says_so(make: Make) -> None:
     b.turn()
     b.restart(**config)
     assert b.put(b"d") == Rejected("records", 3)
-    b.layer.remove(ORDERS, [(1, 1)])
+    b.layer.removal.remove(ORDERS, [(1, 1)])
     assert b.ordered(b"d").base == 3
     b.turn()
     assert kept(b) == [0, 2, 3]
@@ -1135,7 +1135,7 @@ def check_an_addresss_limit_takes_its_oldest(make: Make) -> None:
             (Address(b"orders/0"), 2, 11), (Address(b"orders/1"), 2, 7), (Address(b"orders/2"), 2, 8),
         )  # fmt: skip
         b.restart(**config)
-    b.layer.remove(ORDERS, [(11, 11)])
+    b.layer.removal.remove(ORDERS, [(11, 11)])
     b.ordered(b"x", address=b"orders/0")
     b.turn()
     assert kept(b) == [4, 5, 7, 8, 10, 12]
@@ -1156,7 +1156,7 @@ def check_an_addresss_limit_may_reject(make: Make) -> None:
     b.turn()
     b.restart(**config)
     assert b.put(b"c", address=b"orders/2") == Rejected("address_records", 1)
-    b.layer.remove(ORDERS, [(1, 1)])
+    b.layer.removal.remove(ORDERS, [(1, 1)])
     b.ordered(b"c", address=b"orders/2")
     b.turn()
     assert kept(b) == [0, 2]
@@ -1170,10 +1170,10 @@ def check_age_is_exact_where_asked_for(make: Make) -> None:
         b.ordered(b"%d" % index)
         b.turn()
     for now_ms, start, due in ((99, 0, 100), (100, 1, 110), (135, 4, 140), (200, 10, -1)):
-        b.layer.retain(START_MS + now_ms)
+        b.layer.removal.retain(START_MS + now_ms)
         b.turn()
         assert b.tail().start == start
-        assert b.layer.expires_ms == (START_MS + due if due >= 0 else -1)
+        assert b.layer.removal.expires_ms == (START_MS + due if due >= 0 else -1)
     b.restart(**config)
     assert b.tail().start == 10
 
@@ -1357,9 +1357,9 @@ def check_retention_by_count_is_exact(make: Make) -> None:
     for index in range(10):
         b.ordered(b"%d" % index)
     b.turn()
-    assert b.layer.retain(b.now_ms) == 1
+    assert b.layer.removal.retain(b.now_ms) == 1
     assert b.values() == [b"7", b"8", b"9"]
-    assert b.layer.retain(b.now_ms) == 0
+    assert b.layer.removal.retain(b.now_ms) == 0
 
 
 def check_retention_by_size_removes_whole_old_segments(make: Make) -> None:
@@ -1367,7 +1367,7 @@ def check_retention_by_size_removes_whole_old_segments(make: Make) -> None:
     for index in range(40):
         b.ordered(b"%02d" % index * 100)
         b.turn()
-    b.layer.retain(b.now_ms)
+    b.layer.removal.retain(b.now_ms)
     kept = sum(len(r.value or b"") for r in b.records())
     assert 2000 <= kept <= 6000 and b.values()[-1] == b"39" * 100
     assert b.tail().start > 0
@@ -1379,7 +1379,7 @@ def check_retention_by_age_removes_whole_old_segments(make: Make) -> None:
         b.now_ms = START_MS + 100 * index
         b.ordered(b"%02d" % index * 100)
         b.turn()
-    b.layer.retain(b.now_ms)
+    b.layer.removal.retain(b.now_ms)
     positions = [r.position for r in b.records()]
     assert positions[0] > 20 and positions[-1] == 39 and 34 in positions, "nothing young is removed"
 

@@ -170,10 +170,10 @@ class Sequencer:
             self.layer.forget(stream)
         marks = Marks()
         self._begin_executor(marks)
-        self.layer.attach(marks)
+        self.layer.removal.attach(marks)
         for factory in self._factories:
             self._begin_executor(factory())
-        self.layer.settle_marks()
+        self.layer.removal.settle()
 
     def _begin_executor(self, executor: Executor) -> None:
         stream = self.topics.system_stream(executor.name)
@@ -303,9 +303,9 @@ class Sequencer:
         if now_ns >= self._retain_ns:
             self._retain_ns = now_ns + RETAIN_NS
             if not self.layer.broken:
-                self.layer.retain(now_ns // 1_000_000)
-                if self.layer.expires_ms >= 0:
-                    soon = max(self.layer.expires_ms * 1_000_000, now_ns + EXPIRE_NS)
+                self.layer.removal.retain(now_ns // 1_000_000)
+                if self.layer.removal.expires_ms >= 0:
+                    soon = max(self.layer.removal.expires_ms * 1_000_000, now_ns + EXPIRE_NS)
                     self._retain_ns = min(self._retain_ns, soon)
         self.host.touched()
         self._plan()
@@ -669,7 +669,7 @@ class LocalWorld(LocalPort):
         return layer.commit_under_way(found)
 
     def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> int:
-        return self._sequencer.layer.remove(stream, ranges)
+        return self._sequencer.layer.removal.remove(stream, ranges)
 
     def trim(self, stream: StreamId, before: Position) -> object:
         """Answers the new Tail, or StreamError."""

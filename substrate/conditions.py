@@ -14,7 +14,8 @@ from substrate.api import Appended, Epoch, Position, Record, Rejected
 from substrate.batch import Header
 
 if TYPE_CHECKING:
-    from substrate.layer import Stream, StreamLayer
+    from substrate.layer import StreamLayer
+    from substrate.streams import Stream
 
 MESSAGE_ID = b"Nats-Msg-Id"
 BATCHES_KEPT = 5

@@ -43,77 +43,15 @@ from substrate.batch import BatchBuilder, BatchError
 from substrate.conditions import MessageIds, Producers
 from substrate.engine import Batch, Engine, EngineError, Frame, Part, Segment
 from substrate.index import AddressIndex
-from substrate.intervals import Intervals
-from substrate.limits import Limits, limits_of, record_bytes, size_of
-from substrate.marks import RANGES_MAX, Marked, Marks, strip
+from substrate.limits import limits_of, record_bytes, size_of
+from substrate.marks import strip
 from substrate.queries import find_time, query
+from substrate.removal import Removal
+from substrate.streams import NEVER, NOTHING, Stream, Watch
 
 TURN_BYTES_MAX = 16 * 1024 * 1024
 """Space asked for before anything of a turn is ordered; a turn that grows beyond it is committed early."""
 SCAN_BYTES = 1024 * 1024
-NOTHING = Intervals()
-"""Of streams of which nothing is gone: never added to."""
-NEVER = Commit(1 << 62)
-"""Of what was appended while nothing can be made durable: whoever waits for it is told by ``failed``."""
-
-
-class Stream:
-    """One partition's marks and what hangs on it. Internal to the layer."""
-
-    __slots__ = (
-        "builder", "builder_base", "config", "durable", "gone", "id", "ids", "index", "key", "label", "limits", "marked",
-        "max_timestamp_ms", "next", "open_from", "pending", "pending_base", "pending_bytes", "producers", "start", "watchers",
-        "written",
-    )  # fmt: skip
-
-    def __init__(self, stream: StreamId, key: StreamKey, config: StreamConfig) -> None:
-        self.id = stream
-        self.key = key
-        self.config = config
-        self.start = 0
-        self.next = 0
-        self.written = 0
-        self.durable = 0
-        self.builder: BatchBuilder | None = None
-        self.builder_base = 0
-        self.pending: list[Batch] = []  # of this turn, in order
-        self.pending_base = 0
-        self.pending_bytes = 0
-        self.max_timestamp_ms = 0
-        self.index: AddressIndex | None = None  # built when first asked for, here and below
-        self.ids: MessageIds | None = None
-        self.producers: Producers | None = None
-        self.watchers: list[Watch] = []
-        self.limits: Limits | None = limits_of(config)
-        self.marked: Marked | None = None
-        self.gone: Intervals = NOTHING
-        """What readers do not see any more: ``marked``'s, once there is something."""
-        self.open_from = -1
-        """Where the earliest open transaction begins; -1: none is open."""
-
-    def attach(self, marked: Marked) -> None:
-        """What is known to be gone."""
-        self.marked = marked
-        self.gone = marked.gone
-        self.start = max(self.start, marked.start)
-
-
-class Watch:
-    """One watcher's handle."""
-
-    __slots__ = ("_stream", "closed", "level", "stream", "watcher")
-
-    def __init__(self, stream: Stream, level: Level, watcher: Watcher) -> None:
-        self._stream = stream
-        self.stream = stream.id
-        self.level = level
-        self.watcher = watcher
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-        if self in self._stream.watchers:
-            self._stream.watchers.remove(self)
 
 
 class StreamLayer:
@@ -133,7 +71,7 @@ class StreamLayer:
         self.engine = engine
         self._memory = memory  # streams with Durability.MEMORY
         self._memory_commit = Commit(0)
-        self._touched = touched
+        self.touched = touched
         self._on_durable = on_durable
         self._on_failed = on_failed
         self.streams: dict[StreamId, Stream] = {}
@@ -142,7 +80,7 @@ class StreamLayer:
         self.now_ms = 0
         """Stamped by the host at the beginning of a turn; never goes back."""
         self.commit_next = Commit(1)
-        self._dirty: list[Stream] = []
+        self.dirty: list[Stream] = []
         self._turn_bytes = 0
         self.durable_commit = Commit(0)
         self._after: deque[tuple[Commit, Callable[[], None]]] = deque()
@@ -152,13 +90,7 @@ class StreamLayer:
         """While executors are rebuilt: the streams there were before the failure."""
         self._in_flight: deque[tuple[Commit, list[tuple[Stream, int]]]] = deque()
         self._advanced: dict[int, Watch] = {}
-        self.marks = Marks()
-        self._marking: dict[StreamId, tuple[list[int], list[int]]] = {}
-        """By stream, of this turn: a new start, if any; what was marked, as numbers start, end, start, end."""
-        self._marks_commit = Commit(0)
-        """The last one that holds marks."""
-        self.expires_ms = -1
-        """When ``retain`` has something to take next, as of its last round; -1: not known of."""
+        self.removal = Removal(self)
         self.broken = ""
         """Why nothing can be appended now; empty when all is well."""
         self.appended_records = 0
@@ -183,19 +115,19 @@ class StreamLayer:
         former = self._former.get(stream)
         if former is not None and former.key == key and in_memory == (former.config.durability is Durability.MEMORY):
             made = self._former.pop(stream)
-            self._engine_of(config).create(stream, name, config)
+            self.engine_of(config).create(stream, name, config)
             if made.config != config:
-                self._engine_of(config).configure(stream, config)
+                self.engine_of(config).configure(stream, config)
                 made.config = config
                 made.limits = limits_of(config)
         else:
             made = Stream(stream, key, config)
-            self._engine_of(config).create(stream, name, config)
+            self.engine_of(config).create(stream, name, config)
         ends = None if in_memory else self._opened.streams.get(stream)
         if ends is not None:
             made.start = ends.start
             made.next = made.written = made.durable = ends.end
-            marked = self.marks.state.get(stream)
+            marked = self.removal.marks.state.get(stream)
             if marked is not None:
                 made.attach(marked)
         self.streams[stream] = made
@@ -208,32 +140,13 @@ class StreamLayer:
         found = self.streams[stream]
         if (found.config.durability is Durability.MEMORY) != (config.durability is Durability.MEMORY):
             raise EngineError(ErrorCode.UNSUPPORTED, "a stream stays in memory or on disk")
-        self._engine_of(config).configure(stream, config)
+        self.engine_of(config).configure(stream, config)
         found.config = config
         found.limits = limits_of(config)
         if found.limits is not None and not self.broken:
             found.limits.settle(self, found)
 
-    def attach(self, marks: Marks) -> None:
-        """These are the marks of before; streams that are known get theirs, others when they are created."""
-        self.marks = marks
-        for stream, found in self.streams.items():
-            marked = marks.state.get(stream)
-            if marked is not None and found.config.durability is not Durability.MEMORY:
-                found.attach(marked)
-
-    def settle_marks(self) -> None:
-        """Every stream there is was created: marks of others go, and those beyond an end that was lost with the machine."""
-        for stream, marked in list(self.marks.state.items()):
-            found = self.streams.get(StreamId(stream))
-            if found is None:
-                self.marks.decide(b"gone", stream)
-                continue
-            if max(marked.gone.last_end(), marked.start) > found.next:
-                self.marks.decide(b"cut", stream, found.next)
-                found.start = max(min(found.start, found.next), marked.start)
-
-    def _engine_of(self, config: StreamConfig) -> Engine:
+    def engine_of(self, config: StreamConfig) -> Engine:
         return self._memory if config.durability is Durability.MEMORY else self.engine
 
     # appending
@@ -305,12 +218,12 @@ class StreamLayer:
         nothing can be made durable it is dropped: executors are rebuilt without it. Returns the first one's position."""
         if self.broken and found.config.durability is not Durability.MEMORY:
             return found.next
-        if not self._dirty:
-            self._touched()
+        if not self.dirty:
+            self.touched()
         base = found.next
         if not found.pending and found.builder is None:
             found.pending_base = base
-            self._dirty.append(found)
+            self.dirty.append(found)
         first = 0
         overhead = 40 + len(key)
         if value_bytes + count * overhead + (found.builder.size() if found.builder else 0) > BATCH_BYTES_MAX:
@@ -383,12 +296,12 @@ class StreamLayer:
             return StreamError(error.code, error.detail)
         if judged is not None:
             return judged
-        if not self._dirty:
-            self._touched()
+        if not self.dirty:
+            self.touched()
         base = found.next
         if not found.pending and found.builder is None:
             found.pending_base = base
-            self._dirty.append(found)
+            self.dirty.append(found)
         self._close_builder(found)
         owned = (
             batch
@@ -434,19 +347,19 @@ class StreamLayer:
         if self.broken:
             return StreamError(ErrorCode.UNAVAILABLE, self.broken)
         size += 64 * count
-        if not self._dirty or self._turn_bytes + size > TURN_BYTES_MAX:
+        if not self.dirty or self._turn_bytes + size > TURN_BYTES_MAX:
             if not self.engine.reserve(max(TURN_BYTES_MAX, self._turn_bytes + size)):
                 return StreamError(ErrorCode.NO_SPACE)
         return None
 
     def relieve(self, size: int) -> None:
         """A turn that these bytes would make too large is committed first. Not within what must be one commit."""
-        if self._dirty and self._turn_bytes + size > TURN_BYTES_MAX:
+        if self.dirty and self._turn_bytes + size > TURN_BYTES_MAX:
             self.commit()
 
     def room(self) -> bool:
         """Whether a turn finds its space: asked before an executor orders something."""
-        return bool(self._dirty) or self.engine.reserve(TURN_BYTES_MAX)
+        return bool(self.dirty) or self.engine.reserve(TURN_BYTES_MAX)
 
     def _close_builder(self, found: Stream) -> None:
         builder = found.builder
@@ -541,7 +454,7 @@ class StreamLayer:
     def headers(self, found: Stream, start: int) -> Iterator[bytes]:
         """The headers of the batches from ``start`` to the ordered end."""
         if start < found.written:
-            yield from self._engine_of(found.config).headers(found.id, Position(start))
+            yield from self.engine_of(found.config).headers(found.id, Position(start))
         for batch in self._pending(found):
             raw = bytes(memoryview(batch)[: batches.HEADER_BYTES])
             header = batches.header(raw)
@@ -556,7 +469,7 @@ class StreamLayer:
             EngineError: CORRUPT.
         """
         at = start
-        engine = self._engine_of(found.config)
+        engine = self.engine_of(found.config)
         while at < found.next:
             data = engine.read(found.id, Position(at), SCAN_BYTES) if at < found.written else list(self._pending(found))
             for batch in data:
@@ -573,14 +486,14 @@ class StreamLayer:
         """Hand this turn to the engine as one frame: all of it becomes durable, or nothing."""
         if self._ready:
             self._finish()
-        if self._marking:
-            self._write_marks()
-        if not self._dirty:
+        if self.removal.marking:
+            self.removal.write()
+        if not self.dirty:
             return
         parts: list[Part] = []
         memory: list[Part] = []
         ends: list[tuple[Stream, int]] = []
-        for found in self._dirty:
+        for found in self.dirty:
             self._close_builder(found)
             part = Part(
                 found.id, Position(found.pending_base), Position(found.next), found.pending, found.pending_bytes,
@@ -593,7 +506,7 @@ class StreamLayer:
             else:
                 parts.append(part)
                 ends.append((found, found.next))
-        touched, self._dirty = self._dirty, []
+        touched, self.dirty = self.dirty, []
         self._turn_bytes = 0
         if memory:
             self._memory_commit = Commit(self._memory_commit + 1)
@@ -618,7 +531,7 @@ class StreamLayer:
         if self._ready:
             self._finish()
         if self._advanced:
-            self._touched()
+            self.touched()
 
     def _finish(self) -> None:
         """Do what waited for a commit that is durable now, before the answer that waits for it leaves."""
@@ -634,7 +547,7 @@ class StreamLayer:
             self._ready.append(act)
         else:
             self._after.append((commit, act))
-        self._touched()
+        self.touched()
 
     def advanced(self) -> list[Watch]:
         """Whose streams advanced since the last call: the host tells each that is not closed (they may append: commit again)."""
@@ -666,7 +579,7 @@ class StreamLayer:
             self._ready.append(self._after.popleft()[1])
         self._on_durable(shard, commit)
         if self._advanced or self._ready:
-            self._touched()
+            self.touched()
 
     def failed(self, shard: Shard, above: Commit, reason: str) -> None:
         """The epoch ended: what is above is lost or unknown. Nothing is appended until ``recover`` succeeds."""
@@ -675,7 +588,7 @@ class StreamLayer:
         self.broken = reason or "the storage failed"
         self._in_flight.clear()
         self._after.clear()
-        self._marking.clear()
+        self.removal.drop()
         self._on_failed(shard, above)
 
     def recover(self, now_ms: int) -> bool:
@@ -692,12 +605,10 @@ class StreamLayer:
         self.epoch = self._opened.epoch
         self.commit_next = Commit(self._opened.commit + 1)
         self.durable_commit = self._opened.commit
-        self._dirty = [found for found in self._dirty if found.config.durability is Durability.MEMORY]
+        self.dirty = [found for found in self.dirty if found.config.durability is Durability.MEMORY]
         self._turn_bytes = 0
         self._ready = []
-        self._marking.clear()
-        self._marks_commit = Commit(0)
-        self.marks = Marks()
+        self.removal = Removal(self)
         for found in self.streams.values():
             if found.config.durability is not Durability.MEMORY:
                 found.start = found.next = found.written = found.durable = 0
@@ -712,13 +623,13 @@ class StreamLayer:
         """Every executor is rebuilt: streams that nobody created again are gone; whoever watches is told to look."""
         for stream, found in self._former.items():
             if found.config.durability is Durability.MEMORY:
-                self._dirty = [one for one in self._dirty if one is not found]
+                self.dirty = [one for one in self.dirty if one is not found]
                 self._memory.delete(stream)
         for found in [*self._former.values(), *self.streams.values()]:
             for watch in found.watchers:
                 self._advanced[id(watch)] = watch
         self._former = {}
-        self._touched()
+        self.touched()
 
     # reading
 
@@ -754,7 +665,7 @@ class StreamLayer:
             if first >= limit:
                 first = Position(limit - 1)
         try:
-            data = self._engine_of(found.config).read(stream, first, bytes_max)
+            data = self.engine_of(found.config).read(stream, first, bytes_max)
         except EngineError as error:
             return StreamError(error.code, error.detail)
         end = start
@@ -790,7 +701,7 @@ class StreamLayer:
         among them."""
         data: Sequence[Batch]
         if position < found.written:
-            data = self._engine_of(found.config).read(found.id, Position(position), 1)
+            data = self.engine_of(found.config).read(found.id, Position(position), 1)
         else:
             data = [one for one in self._pending(found) if batches.header(one).base_offset <= position][-1:]
         try:
@@ -812,11 +723,11 @@ class StreamLayer:
     def near(self, found: Stream, position: int, bytes_max: int) -> Sequence[Batch]:
         """Some batches from the one that holds ``position`` on, as stored or as they will be."""
         if position < found.written:
-            return self._engine_of(found.config).read(found.id, Position(position), bytes_max)
+            return self.engine_of(found.config).read(found.id, Position(position), bytes_max)
         return self._pending(found)
 
     def segments(self, found: Stream) -> Sequence[Segment]:
-        return self._engine_of(found.config).segments(found.id)
+        return self.engine_of(found.config).segments(found.id)
 
     def query(
         self, kind: str, stream: StreamId, address: Address | None = None, time_ms: int = 0,
@@ -830,7 +741,7 @@ class StreamLayer:
             if kind == "tail":
                 return self.tail(stream)
             if kind == "epochs":
-                return self._engine_of(found.config).ends(stream).epochs
+                return self.engine_of(found.config).ends(stream).epochs
             return query(self, found, kind, address, time_ms, pattern, start, end, level)
         except EngineError as error:
             return StreamError(error.code, error.detail)
@@ -863,10 +774,10 @@ class StreamLayer:
         if found.limits is not None:
             found.limits.trimmed(self, found, before)
         if found.marked is not None:
-            self.forward(found, before)
+            self.removal.forward(found, before)
         if found.index is not None:
             found.index.trim(before)
-        engine = self._engine_of(found.config)
+        engine = self.engine_of(found.config)
         commit = self.commit_of(found, before - 1)
         if commit == 0 and before <= found.written:
             engine.trim(stream, before)
@@ -877,151 +788,27 @@ class StreamLayer:
         found.start = before
         return commit
 
-    def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> Commit:
-        """See ``protocols.api.World.remove``."""
-        found = self.streams.get(stream)
-        if found is None:
-            return Commit(0)
-        wanted = [(max(first, found.start), min(last + 1, found.next)) for first, last in ranges]
-        wanted = [(start, end) for start, end in wanted if start < end]
-        if wanted and found.limits is not None:
-            found.limits.removed(self, found, wanted)
-        return self.mark(found, wanted)
-
-    def mark(self, found: Stream, ranges: Sequence[tuple[int, int]]) -> Commit:
-        """These half-open ranges, within the stream, are gone. What is already is passed over."""
-        if self.broken and found.config.durability is not Durability.MEMORY:
-            return NEVER
-        if found.marked is None:
-            found.attach(Marked() if found.config.durability is Durability.MEMORY else self.marks.of(found.id))
-        new: list[int] = []
-        for start, end in ranges:
-            if found.gone.add(start, end):
-                new += (start, end)
-        if found.config.durability is Durability.MEMORY:
-            return Commit(0)
-        if new:
-            marking = self._marking_of(found)[1]
-            if marking and marking[-1] == new[0]:
-                marking[-1] = new[1]
-                del new[:2]
-            marking += new
-            return self.commit_next
-        return self._marks_commit if self._marks_commit > self.durable_commit else Commit(0)
-
-    def forward(self, found: Stream, before: int) -> None:
-        """The stream begins at ``before``: said by a mark in this turn's commit. Its files go when ``retain`` comes by."""
-        if found.marked is None:
-            found.attach(Marked() if found.config.durability is Durability.MEMORY else self.marks.of(found.id))
-        assert found.marked is not None
-        found.marked.forward(before)
-        found.start = max(found.start, before)
-        if found.index is not None:
-            found.index.trim(before)
-        if found.config.durability is not Durability.MEMORY and not self.broken:
-            self._marking_of(found)[0][:] = [before]
-
-    def _marking_of(self, found: Stream) -> tuple[list[int], list[int]]:
-        if not self._dirty and not self._marking:
-            self._touched()
-        self._marks_commit = self.commit_next
-        return self._marking.setdefault(found.id, ([], []))
-
-    def _write_marks(self) -> None:
-        """One record a stream and turn (more, where it would be very large)."""
-        marking, self._marking = self._marking, {}
-        for stream, (start, ranges) in marking.items():
-            for first in range(0, len(ranges), 2 * RANGES_MAX):
-                self.marks.write(b"removed", stream, *ranges[first : first + 2 * RANGES_MAX])
-            if start:
-                self.marks.write(b"start", stream, *start)
-
     def delete(self, stream: StreamId) -> None:
         """The stream is gone; its watchers are told. Its data goes once this turn, which says so, is durable."""
         found = self.streams.pop(stream, None)
         if found is None:
             return
-        engine = self._engine_of(found.config)
-        self._marking.pop(stream, None)
-        if stream in self.marks.state:
-            self.marks.decide(b"gone", stream)
+        engine = self.engine_of(found.config)
+        self.removal.deleted(stream)
         if found.config.durability is Durability.MEMORY:
-            self._dirty = [one for one in self._dirty if one is not found]
+            self.dirty = [one for one in self.dirty if one is not found]
             engine.delete(stream)
         else:
             self._once_durable(self.commit_next, lambda: engine.delete(stream))
         for watch in found.watchers:
             self._advanced[id(watch)] = watch
         if self._advanced:
-            self._touched()
+            self.touched()
 
     def forget(self, stream: StreamId) -> None:
         """A stream that was deleted for good, but for the engine, when the process ended: finish it."""
         if self.held(stream) and stream not in self.streams:
             self.engine.delete(stream)
-
-    def retain(self, now_ms: int) -> int:
-        """Apply every stream's retention: whole segments go, and exact limits move the start. Returns how many streams lost
-        some."""
-        trimmed = 0
-        self.expires_ms = -1
-        for found in list(self.streams.values()):
-            config = found.config
-            limited = config.retention_ms >= 0 or config.retention_bytes >= 0 or config.retention_records >= 0
-            if not limited and found.marked is None:
-                continue
-            try:
-                start = found.start
-                if found.limits is not None:
-                    self._expires(found.limits.expire(self, found, now_ms))
-                before = self._retained_from(found, now_ms) if limited and not config.exact_limits else found.start
-                if before > found.start:
-                    self.trim(found.id, Position(before))
-                if found.marked is not None:
-                    self._reclaim(found)
-                trimmed += found.start > start
-            except EngineError:
-                continue  # corrupt, or the epoch ended: the next round tries again
-        return trimmed
-
-    def _expires(self, at_ms: int) -> None:
-        if at_ms >= 0 and (self.expires_ms < 0 or at_ms < self.expires_ms):
-            self.expires_ms = at_ms
-
-    def _reclaim(self, found: Stream) -> None:
-        """Segments of which nothing is left go for good, once the marks that say so are durable."""
-        engine = self._engine_of(found.config)
-        before = Position(min(found.gone.beyond(found.start), found.next))
-        segments = engine.segments(found.id)
-        if (
-            not segments
-            or segments[0].end > before
-            or before > found.durable
-            or self._marks_commit > self.durable_commit
-        ):
-            return
-        if before < found.next:
-            before = Position(max(segment.end for segment in segments if segment.end <= before))
-        if before > found.start:
-            self.trim(found.id, before)
-        elif before > engine.ends(found.id).start:
-            engine.trim(found.id, before)
-
-    def _retained_from(self, found: Stream, now_ms: int) -> int:
-        config = found.config
-        before = found.start
-        segments = list(self._engine_of(config).segments(found.id))
-        total = sum(segment.bytes for segment in segments)
-        for segment in segments[:-1]:
-            old = config.retention_ms >= 0 and segment.max_timestamp_ms < now_ms - config.retention_ms
-            large = config.retention_bytes >= 0 and total - segment.bytes >= config.retention_bytes
-            if not (old or large):
-                break
-            before = max(before, segment.end)
-            total -= segment.bytes
-        if config.retention_records >= 0:
-            before = max(before, found.durable - config.retention_records)
-        return before
 
     def close(self) -> None:
         self.commit()

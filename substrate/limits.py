@@ -19,7 +19,8 @@ from substrate.intervals import Intervals
 
 if TYPE_CHECKING:
     from substrate.api import Record
-    from substrate.layer import Stream, StreamLayer
+    from substrate.layer import StreamLayer
+    from substrate.streams import Stream
 
 ADDRESSES_MAX = 1 << 16
 """Cached."""
@@ -124,14 +125,14 @@ class Limits:
             known[1] = oldest + 1
         if taken:
             self._subtract(layer, found, taken)
-            layer.mark(found, taken)
+            layer.removal.mark(found, taken)
 
     def _bound_front(self, layer: StreamLayer, found: Stream) -> None:
         config = self.config
         excess = live(found) - config.retention_records if config.retention_records >= 0 else 0
         if config.retention_bytes < 0:
             if excess > 0:
-                layer.forward(found, beyond_oldest(found, excess))
+                layer.removal.forward(found, beyond_oldest(found, excess))
             return
         start = found.start
         total = self.bytes(layer, found)
@@ -164,7 +165,7 @@ class Limits:
         if start > found.start:
             self._bytes = max(total, 0) if self._bytes >= 0 else -1
             self._addresses.clear()
-            layer.forward(found, start)
+            layer.removal.forward(found, start)
 
     def bytes(self, layer: StreamLayer, found: Stream) -> int:
         """Of all records that are there."""

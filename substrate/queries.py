@@ -11,7 +11,8 @@ from substrate.interest import Tokens
 from substrate.limits import Limits
 
 if TYPE_CHECKING:
-    from substrate.layer import Stream, StreamLayer
+    from substrate.layer import StreamLayer
+    from substrate.streams import Stream
 
 NEAR_BYTES = 64 * 1024
 """``next`` by pattern reads so much of the log before it asks the index: what is looked for is mostly near."""

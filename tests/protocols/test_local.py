@@ -379,7 +379,7 @@ def test_nothing_is_recorded_while_nothing_can_be_made_durable():
     engine.fail("told to")
     publish(client, b"counted/x", b"!")
     harness.run()
-    assert not harness.sequencer.layer._dirty
+    assert not harness.sequencer.layer.dirty
     answer = publish(client, b"orders", b"x")
     assert isinstance(answer, StreamError) and answer.code is ErrorCode.UNAVAILABLE
 
