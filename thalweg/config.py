@@ -82,8 +82,8 @@ class Listener:
     """Address to accept TLS on."""
 
     def __post_init__(self) -> None:
-        check_address("listen", self.listen)
-        check_address("tls_listen", self.tls_listen)
+        for key in ("listen", "tls_listen", "websocket_listen", "websocket_tls_listen"):
+            check_address(key, getattr(self, key, OFF))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +147,12 @@ class Mqtt(Listener):
     """Address to accept MQTT clients on."""
     tls_listen: str = OFF
     """Address to accept MQTT clients on that speak TLS (usually port 8883)."""
+    websocket_listen: str = OFF
+    """Address to accept MQTT clients on that speak WebSocket (`ws://`, any path; usually port 9001)."""
+    websocket_tls_listen: str = OFF
+    """The same within TLS (`wss://`)."""
+    websocket_origins: str = ""
+    """Origins that browsers may connect from, separated by commas (`https://a.example`); empty: any."""
     packet_bytes_max: Annotated[int, Ge(64), Le(8 * 1024 * 1024)] = 1024 * 1024
     """A longer packet costs its connection; told to MQTT 5 clients as Maximum Packet Size."""
     pending_bytes_max: Bytes = 16 * 1024 * 1024
@@ -267,8 +273,9 @@ class Config:
         if not self.data or "\0" in self.data:
             raise ValueError(f"data: {self.data!r} is neither a directory nor :memory:")
         for name in ("kafka", "nats", "mqtt", "resp", "http"):
-            if getattr(self, name).tls_listen != OFF and not self.tls.certificate:
-                raise ValueError(f"{name}.tls_listen: needs tls.certificate and tls.key")
+            for key in ("tls_listen", "websocket_tls_listen"):
+                if getattr(getattr(self, name), key, OFF) != OFF and not self.tls.certificate:
+                    raise ValueError(f"{name}.{key}: needs tls.certificate and tls.key")
 
 
 def keys() -> Iterator[tuple[str, str, object]]:

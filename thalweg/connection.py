@@ -321,7 +321,9 @@ class Connection:
                 elif count == 0:
                     break
                 else:
-                    self.eof_received()
+                    self.send_cipher()
+                    if not self.closed:
+                        self.eof_received()
                     return
         except ssl.SSLError as error:
             self.insecure(error)
@@ -343,7 +345,7 @@ class Connection:
     @cython.cfunc
     def insecure(self, error: object):
         """Not TLS, not ours, or not in order: say why in TLS's own words and close."""
-        self.driver.note(f"{self.protocol}_tls_errors", "")
+        self.driver.note(f"{self.protocol}_{getattr(error, 'event', 'tls_errors')}", "")
         self.driver.debug(self.protocol, str(error))
         self.turn.enter()
         self.send_cipher()

@@ -339,6 +339,11 @@ class Gateway:
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, one: Listening) -> None:
         secure = self._secures.get(one.tls)
+        if one.websocket:
+            from thalweg.websocket import SUBPROTOCOLS, WebSocket
+
+            origins = getattr(self.config, one.protocol).websocket_origins.split(",")
+            secure = cast("Secure", WebSocket(SUBPROTOCOLS[one.protocol], origins, secure))
         server = await loop.create_server(
             lambda: accept(loop, cast(Driver, self._driver), one.protocol, self._factories[one.name], secure),
             one.host,
@@ -368,7 +373,7 @@ class Gateway:
         factories, resp = sessions(self.config, self.listeners, self._identity())
         factories |= ops.sessions(self.config, self.listeners, lambda: self._driver, self.ready, self.metrics)
         made = executors(resp, mqtt_limits(self.config))
-        return factories, [made[name] for name in made if name not in ("topics", "marks")]
+        return factories, [made[name] for name in made if name != "topics"]
 
     def _identity(self) -> bytes:
         """What tells this data from any other's: made with it, kept with it."""

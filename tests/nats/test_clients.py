@@ -196,8 +196,6 @@ async def test_what_is_refused_is_an_error_of_its_kind(gateway: GatewayProcess) 
     with pytest.raises(APIError, match="retention"):
         await js.add_stream(name="WQ", subjects=["wq"], retention="workqueue")
     await js.add_stream(name="PUSH", subjects=["push"])
-    with pytest.raises(APIError, match="push consumers are not supported"):
-        await js.subscribe("push", durable="p")
     with pytest.raises(BadRequestError):
         await js.add_stream(name="PUSH", subjects=["other"])
     await nc.close()

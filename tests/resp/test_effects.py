@@ -11,7 +11,7 @@ from protocols.resp.session import Settings
 from substrate import batch as batches
 from substrate.api import Address, Batches, Level, Position, Record
 from tests.resp.oracle import Peer, keyspace_of, make_harness
-from tests.resp.test_differential import make_commands
+from tests.resp.requests import make_commands
 
 RANDOM = [
     "SPOP a", "SPOP b 2", "SPOP c 100", "SRANDMEMBER a 2", "HRANDFIELD b", "ZRANDMEMBER c 3", "RANDOMKEY", "XADD a * f v",
