@@ -1,7 +1,7 @@
 """The command line: a table of commands, of which only the one asked for is imported.
 
 Exit status: 0 done, 1 it could not be done (or ``verify`` found damage), 2 the command line or the configuration is wrong,
-130 ended by Ctrl-C.
+130 ended by Ctrl-C, 141 whoever read the output closed it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,20 @@ from collections.abc import Sequence
 LISTENERS = ("kafka", "nats", "mqtt", "resp", "http")
 COMMANDS = {
     "serve": ("thalweg.commands.serve", "run the gateway until SIGTERM or Ctrl-C"),
+    "pub": ("thalweg.commands.pub", "publish messages: arguments, or what comes on standard input"),
+    "sub": ("thalweg.commands.sub", "follow messages live, by a pattern of addresses"),
+    "cat": ("thalweg.commands.cat", "print a stream's records from a position or time on"),
+    "streams": ("thalweg.commands.streams", "list, make or delete streams"),
+    "groups": ("thalweg.commands.groups", "list consumer groups, consumers and sessions with their lag"),
+    "top": ("thalweg.commands.top", "watch streams, rates and connections"),
     "config": ("thalweg.commands.config", "look at the configuration"),
     "user": ("thalweg.commands.user", "write and check the user file"),
     "verify": ("thalweg.commands.verify", "read a data directory (of a stopped process) and report damage"),
 }
 """Name -> the module that has its ``add(parser)`` and ``run(options) -> int``, and its line in ``--help``."""
 INTERRUPTED = 130
+CLOSED = 141
+"""As of a program that SIGPIPE ended."""
 
 
 def parser(wanted: str | None = None) -> argparse.ArgumentParser:
@@ -61,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return CLOSED
     except KeyboardInterrupt:
         return INTERRUPTED
     return status

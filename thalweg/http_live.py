@@ -170,7 +170,7 @@ class Events:
             changed.append(
                 {
                     "name": address_text(entry.name),
-                    "records": marks[1] - marks[0],
+                    "records": sum(view.held(stream) for stream in entry.streams),
                     "written": marks[1],
                     "bytes": size,
                     "rate": round((marks[1] - (before[1] if before else 0)) / passed_s, 1),

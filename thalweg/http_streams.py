@@ -71,7 +71,7 @@ def described(exchange: Exchange, entry: Entry, name: str) -> dict[str, Any]:
     config = entry.config
     return {
         "name": name,
-        "records": sum(one["end"] - one["start"] for one in partitions),
+        "records": sum(exchange.view.held(stream) for stream in entry.streams),
         "written": sum(one["end"] for one in partitions),
         "bytes": sum(max(one["bytes"], 0) for one in partitions),
         "partitions": partitions,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 from typing import Any
 
 from protocols.mqtt.mapping import filter_of, pattern_of, valid_filter
@@ -20,6 +21,7 @@ from thalweg.http_answers import Refusal
 ADDRESS_BYTES_MAX = 4096
 
 
+@functools.lru_cache(4096)
 def address_text(address: bytes) -> str:
     return MQTT.text(address).decode("utf-8", "replace")
 

@@ -79,6 +79,14 @@ class View:
         found = self.hub.sequencer.layer.streams.get(stream)
         return (0, 0) if found is None else (found.start, max(found.start, found.next))
 
+    def held(self, stream: StreamId) -> int:
+        """Records that readers see: those removed within it are not counted."""
+        found = self.hub.sequencer.layer.streams.get(stream)
+        if found is None:
+            return 0
+        start, end = self.marks(stream)
+        return end - start - found.gone.count(start, end)
+
     def size(self, stream: StreamId) -> int:
         """Bytes of its segments; -1: they cannot be read."""
         layer = self.hub.sequencer.layer
@@ -86,7 +94,7 @@ class View:
         if found is None:
             return 0
         try:
-            return sum(segment.bytes for segment in layer._engine_of(found.config).segments(stream))
+            return sum(segment.bytes for segment in layer.engine_of(found.config).segments(stream))
         except EngineError:
             return -1
 
