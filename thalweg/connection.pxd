@@ -20,6 +20,9 @@ cdef class Connection:
     cdef public Outbox outbox
     cdef public long long due_ns
     cdef public bint closed
+    cdef public long long began_ns
+    cdef public long long bytes_in
+    cdef public long long bytes_out
     cdef object factory
     cdef object secure
     cdef object channel

@@ -149,6 +149,15 @@ class Connection:
         self.rest = None
         self.rest_bytes = 0
         self.given = False
+        self.began_ns = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        """Of the session's, and (``bytes_in``) as they came from the socket."""
+
+    def peername(self) -> str:
+        """Where the peer is: ``host:port``."""
+        found = self.transport.get_extra_info("peername") if self.transport is not None else None
+        return f"{found[0]}:{found[1]}" if found else "unix"
 
     # asyncio's side
 
@@ -181,7 +190,7 @@ class Connection:
         self.outbox.owner = self
         self.driver.joined(self.protocol, self)
         peer = self.transport.get_extra_info("peername") or ("unix", 0)
-        now_ns = self.turn.enter()
+        self.began_ns = now_ns = self.turn.enter()
         try:
             self.session.opened((peer[0], peer[1]), now_ns)
         except Exception as error:
@@ -203,6 +212,7 @@ class Connection:
     def buffer_updated(self, count: cython.Py_ssize_t) -> None:
         if self.closed or self.lingering:
             return
+        self.bytes_in += count
         if self.secure is None:
             self.received(count)
         else:
@@ -455,6 +465,7 @@ class Connection:
             self.send_ready()
             if self.closed:
                 return
+            self.bytes_out += ready - self.outbox.ready()
             ready = self.outbox.ready()
         if self.outbox.parked():
             self.driver.waits(self)
