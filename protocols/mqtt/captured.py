@@ -9,11 +9,13 @@ which is noticed when its first matching record comes by (``Wanted.deliver``).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from protocols.api import Handle
 from protocols.mqtt import mapping
+from protocols.mqtt.runs import copy_of, end_of_run, group_of
 from protocols.mqtt.state import FOLLOWED, REFERRED, UNFOLLOWED, Change, Message, Session
 from substrate.api import (
     Account,
@@ -40,6 +42,7 @@ READS_MAX = 4
 PROGRESS_RECORDS = 10_000
 """Records that may be read again after a crash because none of them was owed to anybody."""
 ORIGINS_MAX = 10_000
+FRESH_BYTES_MAX = 1024 * 1024
 PLAIN = ((), mapping.QOS_HEADERS[1])
 """Headers of records whose delivery at QoS 1 has no properties."""
 
@@ -56,9 +59,13 @@ class Matched:
 
     def __init__(self, matches: Callable[[Address], bool]) -> None:
         self._matches = matches
+        self._last: Address | None = None
+        self._said = False
 
     def matches(self, address: Address) -> bool:
-        return self._matches(address)
+        if address != self._last:  # a batch is mostly of one address
+            self._last, self._said = address, self._matches(address)
+        return self._said
 
 
 class Wanted:
@@ -91,6 +98,9 @@ class Follow:
         self.version = 0
         self.reading = False
         self.handle: Handle | None = None
+        self.fresh: deque[tuple[int, Group]] = deque()
+        """Plain QoS 1 messages appended here and not read yet, with their first position: they need not be read back."""
+        self.fresh_bytes = 0
 
     def advanced(self, stream: StreamId) -> None:
         self.captured.read_on(self)
@@ -112,6 +122,30 @@ class Captured:
             self._watch(stream, account, position)
         for wanted in self._owner.wanted.values():
             self.cover(wanted.account, wanted.pattern, from_start=True)
+
+    def appended(self, stream: int, base: int, group: Group) -> None:
+        """A run of plain QoS 1 messages was given positions from ``base`` on."""
+        follow = self._follows.get(stream)
+        if follow is not None and follow.fresh_bytes + group.value_bytes <= FRESH_BYTES_MAX:
+            follow.fresh.append((base, copy_of(group)))
+            follow.fresh_bytes += group.value_bytes
+
+    def _take_fresh(self, follow: Follow) -> bool:
+        """Queue what was appended here and may be seen now; whether the stream must be read, too."""
+        tail = self._query(follow.stream)
+        if not isinstance(tail, Tail):
+            return True
+        while follow.fresh and follow.fresh[0][0] < tail.stable:
+            base, group = follow.fresh[0]
+            if base > follow.position or base + group.count > tail.stable:
+                break
+            follow.fresh.popleft()
+            follow.fresh_bytes -= group.value_bytes
+            if base == follow.position:
+                recorded: list[Change] = []
+                self._owe_group(follow, base, group, recorded)
+                self._moved(follow, base + group.count, recorded)
+        return follow.position < tail.stable
 
     def cover(self, account: Account, pattern: Tokens, from_start: bool = False) -> None:
         """From now on records that this pattern matches are seen."""
@@ -173,7 +207,7 @@ class Captured:
                 return
             follow.version = version
         follow.reading = True
-        again = True
+        again = not follow.fresh or self._take_fresh(follow)
         reads = 0
         while again and reads < READS_MAX:
             answered: list[object] = []
@@ -232,6 +266,9 @@ class Captured:
             end = end_of_run(records, at)
             self._owe(follow, records[at:end], recorded)
             at = end
+        self._moved(follow, position, recorded)
+
+    def _moved(self, follow: Follow, position: int, recorded: list[Change]) -> None:
         follow.position = position
         if recorded or position - follow.recorded >= PROGRESS_RECORDS:
             follow.recorded = position
@@ -246,7 +283,7 @@ class Captured:
         topic = mapping.topic_of(address)
         if run[0].headers in PLAIN and not self._origins and topic is not None:
             qos = 2 if not run[0].headers else 1
-            left = matching.give(follow.account, values_of(address, run), topic, 0, qos)
+            left = matching.give(follow.account, group_of(run), topic, 0, qos)
         if not left.sessions and not left.shares and not self._origins:
             return
         for record in run:
@@ -259,31 +296,32 @@ class Captured:
                 if not matching.online:
                     message.payload = None  # to be read again when somebody comes for it
 
+    def _owe_group(self, follow: Follow, base: int, group: Group, recorded: list[Change]) -> None:
+        """The same for plain QoS 1 messages that were not read."""
+        matching = self._owner.matching
+        topic = mapping.topic_of(group.address)
+        if topic is None:
+            return
+        left = matching.of(follow.account, group.address)
+        if not self._origins:
+            left = matching.give(follow.account, group, topic, 0, 1)
+            if not left.sessions and not left.shares:
+                return
+        for index in range(group.count):
+            origin = self._origins.pop((int(follow.stream), base + index), 0)
+            message = Message(topic, group.value(index), 1, False, b"", 0, int(follow.stream), base + index)
+            kept = matching.owe_to(left.sessions, left.shares, message, origin)
+            if kept:
+                recorded.append((message.fields(), kept))
+            if not matching.online:
+                message.payload = None
+
     def cursors(self) -> None:
         """Record how far each stream was read, so that a session recorded now is not given what is older."""
         for follow in self._follows.values():
             if follow.recorded != follow.position:
                 follow.recorded = follow.position
                 self._owner.record((REFERRED, int(follow.stream), follow.position, ()))
-
-
-def end_of_run(records: list[Record], at: int) -> int:
-    """Where the records of the same address and headers as ``records[at]`` end."""
-    first = records[at]
-    end = at + 1
-    while end < len(records) and records[end].address == first.address and records[end].headers == first.headers:
-        end += 1
-    return end
-
-
-def values_of(address: bytes, records: list[Record]) -> Group:
-    values = [record.value or b"" for record in records]
-    group = Group(address, b"".join(values))
-    at = 0
-    for value in values:
-        group.add(at, len(value))
-        at += len(value)
-    return group
 
 
 def message_of(record: Record, stream: int) -> Message | None:

@@ -119,6 +119,8 @@ class Publishing:
             if not isinstance(answer, Appended):
                 return errors.reason(answer) or errors.UNSPECIFIED
             if route.stream:
+                if wanted:
+                    self._owner.captured.appended(int(answer.stream), int(answer.base), group)
                 self._captured(publisher, address, answer, group.count)
                 return errors.SUCCESS
         if wanted:

@@ -22,9 +22,9 @@ import cython
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
     from cython.cimports.libc.string import memcmp, memcpy, memmove
-    from cython.cimports.substrate.group import Group
+    from cython.cimports.substrate.group import Group, Record
 else:
-    from substrate.group import Group
+    from substrate.group import Group, Record
 
 RUN_MAX = cython.declare(cython.Py_ssize_t, 1000)
 FIRST_BYTES = cython.declare(cython.Py_ssize_t, 512)
@@ -160,6 +160,48 @@ def encode_acknowledgements(kind: cython.int, identifiers: object, code: cython.
             view[at + 4] = code
         at += size
     return bytes(out)
+
+
+def copy_of(group: Group) -> Group:
+    """The same values over a buffer of their own, without headers: one copy of the stretch that they stand in."""
+    view: cython.const[cython.uchar][::1] = group.buffer
+    spans: cython.longlong[::1] = group.spans
+    index: cython.Py_ssize_t
+    start: cython.longlong = spans[0]
+    end: cython.longlong = spans[2 * group.count - 2] + spans[2 * group.count - 1]
+    if start < 0 or end < start or end > len(view):
+        raise IndexError("span outside its buffer")
+    found: Group = Group(group.address, bytes(memoryview(group.buffer)[start:end]))
+    for index in range(group.count):
+        found.add(spans[2 * index] - start, spans[2 * index + 1])
+    return found
+
+
+def end_of_run(records: list, start: cython.Py_ssize_t) -> int:
+    """Where the records of the same address and headers as ``records[start]`` end."""
+    first: Record = records[start]
+    one: Record
+    at: cython.Py_ssize_t
+    for at in range(start + 1, len(records)):
+        one = records[at]
+        if one.address != first.address or (one.headers is not first.headers and one.headers != first.headers):
+            return at
+    return len(records)
+
+
+def group_of(records: list) -> Group:
+    """The values of records of one address."""
+    record: Record
+    found: Group = Group(records[0].address, b"")
+    values: list = []
+    at: cython.Py_ssize_t = 0
+    for record in records:
+        value: bytes = record.value or b""
+        values.append(value)
+        found.add(at, len(value))
+        at += len(value)
+    found.buffer = b"".join(values)
+    return found
 
 
 def largest(group: Group) -> int:
