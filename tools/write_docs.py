@@ -18,7 +18,7 @@ from thalweg.cli import parser  # noqa: E402
 from thalweg.config import keys  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FILES = ("docs/configuration.md", "docs/cli.md", "docs/metrics.md", "docs/errors.md")
+FILES = ("docs/configuration.md", "docs/cli.md", "docs/metrics.md", "docs/errors.md", "docs/substrate-protocol.md")
 
 
 def keys_table() -> str:
@@ -92,7 +92,22 @@ def errors_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def frames_table() -> str:
+    from substrate.remote.frames import describe
+
+    return describe()
+
+
+def values_table() -> str:
+    """How each type is written, from the codec's own account."""
+    from substrate.remote import codec
+
+    return (codec.__doc__ or "").partition("\n\n")[2].strip() + "\n"
+
+
 PARTS = {
+    "frames": frames_table,
+    "values": values_table,
     "errors": errors_table,
     "metrics": metrics_table,
     "keys": keys_table,

@@ -132,6 +132,8 @@ class RemoteStreams:
         if not self.ready:
             self._meet(frame)
         elif isinstance(frame, frames.Reply):
+            if isinstance(frame.answer, StreamError):
+                self._watched.discard(frame.token)
             if self._asked.pop(frame.token, None) is not None and frame.token > 0:
                 self.owner.answered(frame.token, frame.answer)
         elif isinstance(frame, frames.Advanced):

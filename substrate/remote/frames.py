@@ -184,7 +184,7 @@ class Unwatch:
 
 @dataclass(slots=True)
 class Trim:
-    """Records below ``before`` are gone; answered with the Tail."""
+    """Records below ``before`` are gone; answered with the commit to wait for."""
 
     KIND: ClassVar[int] = 13
     token: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from transports.api import WINDOW_BYTES, Link
+from transports.api import WINDOW_BYTES, Link, LinkError
 
 
 class Outlet:
@@ -25,12 +25,13 @@ class Outlet:
         self.drain()
 
     def drain(self) -> None:
-        """Send what there is credit for."""
-        link = self.link
-        while self._waiting and link is not None and len(self._waiting[0]) <= link.credit:
-            frame = self._waiting.popleft()
-            self.waiting_bytes -= len(frame)
-            link.send(frame)
+        """Send what there is credit for; the link tells when there is more."""
+        while self._waiting and self.link is not None:
+            try:
+                self.link.send(self._waiting[0])
+            except LinkError:
+                return
+            self.waiting_bytes -= len(self._waiting.popleft())
 
     def shut(self) -> None:
         self.link = None

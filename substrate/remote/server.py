@@ -1,12 +1,13 @@
 """The sequencer's end: links from gateways, each with what it may do to the stream layer. Sans-IO.
 
 A gateway says who it is before anything else is looked at. What breaks the protocol costs its link. Replies that the peer
-does not read stop its requests: received frames are granted back only while what is owed to it is bounded.
+does not read stop its requests: they are held, and not granted back, while much is owed to it.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -64,7 +65,7 @@ class Guest:
         self._out = Outlet()
         self._nonce = b""
         self._watches: dict[int, LayerWatch] = {}
-        self._consumed = 0
+        self._held: deque[bytes] = deque()
         self.known = False
         self.since_ns = 0
 
@@ -79,30 +80,35 @@ class Guest:
 
     def received(self, frame: memoryview) -> None:
         self._server.enter()
-        self._consumed += len(frame)
+        if self._held or self._out.full:  # it does not read its answers: its requests wait, within its own credit
+            self._held.append(bytes(frame))
+            return
+        self._take(frame)
+
+    def _take(self, frame: memoryview | bytes) -> None:
         try:
             self._act(frames.decode(frame))
         except FrameError as error:
             self._server.counters["broken"] += 1
             self.refuse(f"broken frame: {error}")
-        self._grant()
+        if self._out.link is not None:
+            self._out.link.grant(len(frame))
 
     def granted(self) -> None:
         self._out.drain()
-        self._grant()
+        if self._held and not self._out.full:
+            self._server.enter()
+            while self._held and not self._out.full:
+                self._take(self._held.popleft())
 
     def closed(self, reason: str) -> None:
         self._server.enter()
         self._out.shut()
+        self._held.clear()
         self._server.guests.discard(self)
         for watch in self._watches.values():
             watch.close()
         self._watches.clear()
-
-    def _grant(self) -> None:
-        if self._consumed and not self._out.full and self._out.link is not None:
-            size, self._consumed = self._consumed, 0
-            self._out.link.grant(size)
 
     def say(self, frame: Any, known: bool = True) -> None:
         if self.known or not known:
@@ -127,7 +133,7 @@ class Guest:
             raise FrameError(f"a gateway does not send {type(frame).__name__}")
         answer = act(self, frame)
         if answer is not _NOTHING:
-            self.say(frames.Reply(frame.token, answer))
+            self.say(frames.Reply(frame.token, answer))  # type: ignore[arg-type]
 
     def _hello(self, frame: Any) -> None:
         server = self._server
@@ -237,10 +243,9 @@ class Guest:
         if frame.before > layer.streams[frame.stream].next:
             return StreamError(ErrorCode.OUT_OF_RANGE, f"{frame.before} is beyond the end")
         try:
-            layer.trim(frame.stream, frame.before)
+            return int(layer.trim(frame.stream, frame.before))
         except EngineError as error:
             return StreamError(error.code, error.detail)
-        return layer.tail(frame.stream)
 
     def _remove(self, frame: frames.Remove) -> object:
         return self._owns(frame) or int(self._server.layer.remove(frame.stream, frame.ranges))
