@@ -41,6 +41,10 @@ class Peer:
         self.wire.send(b"".join(encode(packet, self.level) for packet in packets))
         return self.received()
 
+    def send_quietly(self, *packets: object) -> None:
+        """Send; what comes waits for ``received``."""
+        self.wire.send(b"".join(encode(packet, self.level) for packet in packets))
+
     def received(self) -> list[object]:
         self._unread += self.wire.read()
         found = []
