@@ -12,6 +12,10 @@ from typing import Any
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.cpython.array import array as Longs
+    from cython.cimports.cpython.array import resize_smart
+
 Headers = tuple[tuple[bytes, bytes | None], ...]
 
 
@@ -82,8 +86,15 @@ class Group:
     @cython.ccall
     def add(self, offset: cython.Py_ssize_t, length: cython.Py_ssize_t) -> None:
         """One message more, without headers: a slice of the buffer."""
-        self.spans.append(offset)
-        self.spans.append(length)
+        if cython.compiled:
+            spans: Longs = self.spans
+            at: cython.Py_ssize_t = len(spans)
+            resize_smart(spans, at + 2)
+            spans.data.as_longlongs[at] = offset
+            spans.data.as_longlongs[at + 1] = length
+        else:
+            self.spans.append(offset)
+            self.spans.append(length)
         self.count += 1
         self.value_bytes += length
         if self.headers is not None:

@@ -62,3 +62,18 @@ cdef class Delivery:
     cdef Plan _wide(self, bytes subject)
     cdef Plan _derive(self, bytes subject)
     cdef Py_ssize_t _draw(self, Py_ssize_t count) except -1
+    cdef int _collect(self, const unsigned char[::1] view) except -1
+    cdef int _add(self, Py_ssize_t start, Py_ssize_t length, tuple headers, bytes reply) except -1
+
+cdef class Text:
+    cdef object _bytes
+    cdef unsigned char[::1] _view
+    cdef Py_ssize_t _size
+    cdef Py_ssize_t fill
+    cdef int room(self, Py_ssize_t more) except -1
+    cdef int put(self, bytes data) except -1
+    cdef int put_number(self, long long number) except -1
+    cdef bytes take(self)
+
+cdef Py_ssize_t digits_of(long long number) except -1
+cdef bint near(bytes one, bytes other) except -1

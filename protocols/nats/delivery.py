@@ -21,6 +21,7 @@ from __future__ import annotations
 import cython
 
 if cython.compiled:
+    from cython.cimports.libc.string import memcpy
     from cython.cimports.protocols.nats.wire import Frame, cut, plain_address, same, valid_subject
     from cython.cimports.protocols.outbox import Outbox
     from cython.cimports.substrate.group import Group
@@ -310,7 +311,9 @@ class Delivery:
             self.session.nobody(plan.subject, bytes(self._data[frame.reply_start : frame.reply_end]))
         return 0
 
-    def _collect(self, view: cython.const[cython.uchar][::1]) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _collect(self, view: cython.const[cython.uchar][::1]) -> cython.int:
         """Add the message to the run's group."""
         frame: Frame = self.frame
         plan: Plan = self._plan
@@ -323,7 +326,7 @@ class Delivery:
         if plan.bytes_max and frame.total_bytes > plan.bytes_max:
             self._flush()
             self.session.too_large(plan, reply)
-            return
+            return 0
         if frame.kind == HPUB:
             start = frame.payload_start
             block = cut(view, start, start + frame.header_bytes)
@@ -332,12 +335,15 @@ class Delivery:
                 length = frame.total_bytes - frame.header_bytes
                 self.session.publish_alone(plan, self._data, start + frame.header_bytes, length, block, reply)
                 self.generation = self.session.port.generation
-                return
+                return 0
             self._add(start + frame.header_bytes, frame.total_bytes - frame.header_bytes, header_tuple(block), reply)
         else:
             self._add(frame.payload_start, frame.total_bytes, (), reply)
+        return 0
 
-    def _add(self, start: cython.Py_ssize_t, length: cython.Py_ssize_t, headers: tuple, reply: bytes) -> None:
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _add(self, start: cython.Py_ssize_t, length: cython.Py_ssize_t, headers: tuple, reply: bytes) -> cython.int:
         group: Group = self._group
         plan: Plan = self._plan
         if group is None:
@@ -356,6 +362,7 @@ class Delivery:
             group.add(start, length)
         if group.count >= REPLIES_MAX:
             self._flush()
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
@@ -503,41 +510,152 @@ class Delivery:
         return (mixed >> 16) % count
 
 
+@cython.cclass
+class Text:
+    """Bytes that are being written one behind the other."""
+
+    def __init__(self, size: cython.Py_ssize_t) -> None:
+        self._bytes = bytearray(size)
+        self._view = self._bytes
+        self._size = size
+        self.fill = 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def room(self, more: cython.Py_ssize_t) -> cython.int:
+        """See that so many bytes fit."""
+        if self.fill + more > self._size:
+            self._size = 2 * (self.fill + more)
+            bigger = bytearray(self._size)
+            bigger[: self.fill] = memoryview(self._bytes)[: self.fill]
+            self._bytes = bigger
+            self._view = bigger
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put(self, data: bytes) -> cython.int:
+        """For which there is room."""
+        length: cython.Py_ssize_t = len(data)
+        if cython.compiled:
+            if length:
+                memcpy(cython.address(self._view[self.fill]), cython.cast(cython.p_char, data), length)
+        else:
+            self._bytes[self.fill : self.fill + length] = data
+        self.fill += length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def put_number(self, number: cython.longlong) -> cython.int:
+        """In decimal, not negative; for which there is room."""
+        digits: cython.Py_ssize_t = digits_of(number)
+        at: cython.Py_ssize_t = self.fill + digits
+        self.fill = at
+        while digits:
+            at -= 1
+            digits -= 1
+            self._view[at] = 48 + number % 10
+            number //= 10
+        return 0
+
+    @cython.cfunc
+    def take(self) -> bytes:
+        """What was written; the next begins anew."""
+        made = bytes(memoryview(self._bytes)[: self.fill])
+        self.fill = 0
+        return made
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def digits_of(number: cython.longlong) -> cython.Py_ssize_t:
+    digits: cython.Py_ssize_t = 1
+    while number >= 10:
+        number //= 10
+        digits += 1
+    return digits
+
+
+@cython.cfunc
+@cython.exceptval(-1, check=False)
+def near(one: bytes, other: bytes) -> cython.bint:
+    """Whether two subjects differ at most in their last token, by ordinary characters."""
+    at: cython.Py_ssize_t
+    cut: cython.Py_ssize_t = 0
+    byte: cython.uchar
+    for at in range(len(one)):
+        byte = one[at]
+        if byte == 46:
+            cut = at + 1
+        elif byte == 42 or byte == 62:
+            return False
+    if cut == 0 or cut >= len(one) or len(other) < cut:
+        return False
+    for at in range(cut):
+        if one[at] != other[at]:
+            return False
+    for at in range(cut, len(other)):
+        byte = other[at]
+        if byte == 46:
+            return False
+    return True
+
+
 def acknowledge(
-    plan: Plan, replies: list, base: int, commit: int, shard: int, duplicate: bool, sinks_of: object
-) -> None:
+    plan: Plan, replies: list, base: cython.longlong, commit: cython.longlong, shard: cython.longlong,
+    duplicate: cython.bint, sinks_of: object, delivery: Delivery
+) -> None:  # fmt: skip
     """Say to each reply subject which sequence its message has, once ``commit`` is durable.
 
     ``sinks_of(reply)`` gives the subscriptions of this protocol. Texts for one connection leave as one answer.
     """
     last: bytes = None
+    reply: bytes
     found: list = []
+    alike: cython.bint = False  # what is ``near`` the last one has the same subscribers
     sink: NatsSink
     waiting: Outbox = None
-    texts: list = []
     index: cython.Py_ssize_t
+    length: cython.Py_ssize_t
+    sequence: cython.longlong = base
     head: bytes = b'{"stream":' + plan.stream.quoted + b',"seq":'
-    tail: bytes = b',"duplicate": true}' if duplicate else b"}"
+    tail: bytes = b',"duplicate": true}\r\n' if duplicate else b"}\r\n"
+    fixed: cython.Py_ssize_t = len(head) + len(tail) - 2
+    text: Text = Text(min(len(replies), 64) * (fixed + 96))
     for index in range(len(replies)):
+        if not duplicate or index == 0:
+            sequence += 1
         reply = replies[index]
         if not reply:
             continue
-        if reply != last:
+        if reply is not last and reply != last:
+            if not (alike and near(reply, last)):
+                known = delivery.reply_sinks(reply)
+                alike = known is not None
+                found = known if alike else sinks_of(reply)
             last = reply
-            found = sinks_of(reply)
-        if not found:
-            continue
-        text: bytes = head + b"%d" % (base + (0 if duplicate else index) + 1) + tail
         for sink in found:
-            if not sink._take():
+            if sink.closed:
                 continue
+            sink.delivered += 1
             if sink.outbox is not waiting:
-                if texts:
-                    waiting.answer_at(b"".join(texts), shard, commit)
-                texts = []
+                if text.fill:
+                    waiting.answer_at(text.take(), shard, commit)
                 waiting = sink.outbox
-            texts.append(b"MSG %b %b %d\r\n%b\r\n" % (reply, sink.sid, len(text), text))
+            length = fixed + digits_of(sequence)
+            text.room(length + len(reply) + len(sink.sid) + 48)
+            text.put(b"MSG ")
+            text.put(reply)
+            text.put(b" ")
+            text.put(sink.sid)
+            text.put(b" ")
+            text.put_number(length)
+            text.put(b"\r\n")
+            text.put(head)
+            text.put_number(sequence)
+            text.put(tail)
             if sink.delivered_max:
                 sink._after()
-    if texts:
-        waiting.answer_at(b"".join(texts), shard, commit)
+    if text.fill:
+        waiting.answer_at(text.take(), shard, commit)

@@ -22,15 +22,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from protocols.api import World
-from protocols.nats import jetstream_consumers, jetstream_pull, jetstream_streams
+from protocols.nats import jetstream_consumers, jetstream_pull, jetstream_push, jetstream_streams
 from protocols.nats.delivery import NatsSink
-from protocols.nats.jetstream_consumer import Consumer
+from protocols.nats.jetstream_consumer import LETTERS, Consumer
 from protocols.nats.jetstream_read import Totals
 from protocols.nats.jetstream_wire import (
     AckRequest,
     ApiRequest,
     Reply,
+    format_time,
     stream_name,
+    write,
 )
 from protocols.nats.mapping import OWN, SHARED, SUBJECT, header_tuple, subject_address, subject_of_address
 from protocols.nats.wire import valid_subject
@@ -39,6 +41,7 @@ from substrate.api import (
     DEFAULT_ACCOUNT,
     REPLY,
     Account,
+    Ack,
     Answer,
     Called,
     Group,
@@ -79,7 +82,7 @@ class JetStream:
     """See ``protocols.api.Executor``."""
 
     name = NAME
-    version = 1
+    version = 2
 
     def __init__(self) -> None:
         self.world: World
@@ -94,6 +97,9 @@ class JetStream:
         self._deferred: list[Callable[[], None]] = []
         self._timers: list[tuple[int, int, Consumer]] = []
         self._timer_count = 0
+        self._unbound: dict[bytes, Consumer] = {}
+        self._unbound_ns = 0
+        self._unbound_generation = -1
         self._limits_ns = 0
         self._limited: list[Topic] = []
         self._subjects: dict[bytes, bytes] = {}
@@ -145,6 +151,8 @@ class JetStream:
                 consumer.begin(world.now_ns)
                 self.accounts.add(consumer.account)
                 self.arm(consumer)
+                if consumer.push is not None:
+                    self.unbound(consumer)
         self.world.wake(world.now_ns + LIMITS_NS)
 
     def execute(self, request: object, token: int, session: object) -> Called | None:
@@ -218,6 +226,8 @@ class JetStream:
             consumer.armed_ns = 0
             jetstream_pull.timed(self, consumer)
             self.arm(consumer)
+        if self._unbound and now_ns >= self._unbound_ns:
+            self._bind()
         if now_ns >= self._limits_ns:
             self._limits_ns = now_ns + LIMITS_NS
             there: set[StreamId] = set()
@@ -232,6 +242,26 @@ class JetStream:
             self.world.wake(self._limits_ns)
         if self._timers:
             self.world.wake(self._timers[0][0])
+
+    def unbound(self, consumer: Consumer) -> None:
+        """See when somebody subscribes to where this one delivers."""
+        if not self._unbound:
+            self._unbound_ns = self.world.now_ns + jetstream_push.POLL_NS
+            self.world.wake(self._unbound_ns)
+        if consumer.key not in self._unbound:
+            self._unbound[consumer.key] = consumer
+            self._unbound_generation = -1
+
+    def _bind(self) -> None:
+        if self.world.generation != self._unbound_generation:
+            waiting, self._unbound = self._unbound, {}
+            for consumer in waiting.values():
+                if not consumer.deleted and consumer.push is not None:
+                    jetstream_pull.serve(self, consumer)
+            self._unbound_generation = self.world.generation
+        if self._unbound:
+            self._unbound_ns = self.world.now_ns + jetstream_push.POLL_NS
+            self.world.wake(self._unbound_ns)
 
     def _apply_limits(self) -> None:
         """To some streams in this turn, to others in the next."""
@@ -251,7 +281,7 @@ class JetStream:
 
     def arm(self, consumer: Consumer) -> None:
         """See that ``tick`` comes when something of this consumer is due."""
-        at = consumer.deadline_ns()
+        at = consumer.deadline_ns(self.world.now_ns)
         if at and not consumer.deleted and (not consumer.armed_ns or at < consumer.armed_ns):
             consumer.armed_ns = at
             self._timer_count += 1
@@ -297,7 +327,7 @@ class JetStream:
         """New messages are durable, or the stream is gone."""
         waits = False
         for consumer in list(self.consumers.get(stream, {}).values()):
-            if consumer.waiting:
+            if consumer.waiting or (consumer.push is not None and consumer.push.bound):
                 waits = True
                 jetstream_pull.serve(self, consumer)
         if not waits:
@@ -309,8 +339,12 @@ class JetStream:
         """Delete a consumer; whoever waits is told."""
         for pull in consumer.waiting:
             jetstream_pull.status(self, consumer, pull, jetstream_pull.DELETED)
+        if consumer.push is not None and consumer.push.bound:
+            jetstream_pull.status(self, consumer, consumer.push, jetstream_pull.DELETED)
         consumer.waiting.clear()
         consumer.deleted = True
+        names = {"stream": consumer.stream, "consumer": consumer.name, "action": "delete"}
+        self.advise(consumer.account, f"CONSUMER.DELETED.{consumer.stream}.{consumer.name}", "consumer_action", names)
         return self.decide(consumer, ["delete"])
 
     # sending
@@ -320,12 +354,16 @@ class JetStream:
         if not valid_subject(subject):
             return None, []
         route = self.world.resolve(account, subject_address(subject))
+        return route, self.draw(route)
+
+    def draw(self, route: Route) -> list[Any]:
+        """Who gets the next message of this route."""
         found: list[Any] = [sink for sink in route.sinks if not getattr(sink, "closed", False)]
         for members in route.queues:
             open_members = [sink for sink in members if not getattr(sink, "closed", False)]
             if open_members:
                 found.append(open_members[self.world.random() % len(open_members)])
-        return route, found
+        return found
 
     def send(
         self, route: Route, sinks: Iterable[Any], subject: bytes, reply: bytes, block: bytes, payload: bytes
@@ -347,6 +385,19 @@ class JetStream:
             else:
                 sink.send(subject, b"%b%d\r\n%b\r\n" % (head, len(payload), payload), False)
 
+    def advise(self, account: Account, event: str, kind: str, fields: dict[str, Any]) -> None:
+        """Tell who listens at ``$JS.EVENT.ADVISORY.<event>`` (also a stream that captures it)."""
+        subject = f"$JS.EVENT.ADVISORY.{event}".encode()
+        route = self.world.resolve(account, subject_address(subject))
+        if route.stream or route.sinks or route.queues:
+            drawn = self.world.random() << 64 | self.world.random()
+            told = {
+                "type": f"io.nats.jetstream.advisory.v1.{kind}",
+                "id": "".join(LETTERS[(drawn >> 5 * index) % len(LETTERS)] for index in range(22)),
+                "timestamp": format_time(self.world.now_ns), **fields,
+            }  # fmt: skip
+            self.world.publish(route, Group.of(route.address, write(told)), "", Ack.ORDERED, 0)
+
     def subject(self, address: bytes) -> bytes:
         """How NATS writes this address (remembered)."""
         found = self._subjects.get(address)
@@ -367,7 +418,7 @@ class JetStream:
                 if found is not None:
                     handler, kind, least, most = found
                     rest = names[depth:]
-                    reply = Reply(self.world, token, kind, paged=kind in ("stream_info",))
+                    reply = Reply(self.world, token, kind)
                     if least <= len(rest) <= most:
                         handler(self, request, rest, reply, session)
                     else:
@@ -377,6 +428,6 @@ class JetStream:
 
 
 def _created(event: list[Any]) -> Consumer:
-    _, account, stream_id, stream, name, config, now_ns, first = event
+    _, account, stream_id, stream, name, config, now_ns, first, upto = event
     return Consumer(Account(account), StreamId(stream_id), stream, name, config, now_ns, first,
-                    delivered_stream=first - 1, floor_stream=first - 1)  # fmt: skip
+                    delivered_stream=first - 1, floor_stream=first - 1, upto=upto)  # fmt: skip

@@ -8,6 +8,7 @@ for a bad configuration, and the README lists it.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from protocols.nats import errors
@@ -60,13 +61,20 @@ CONSUMER_FIELDS: Fields = {
     "priority_groups": (list,), "priority_policy": (str,), "priority_timeout": (int,),
 }  # fmt: skip
 CONSUMER_ONLY: dict[str, tuple[object, ...]] = {
-    "deliver_policy": ("all", "last", "new", "by_start_sequence", "by_start_time"), "replay_policy": ("instant",),
-    "sample_freq": ("",), "deliver_subject": ("",), "deliver_group": ("",), "sourcing": (False,), "pause_until": ("",),
-    "priority_groups": ([],), "priority_policy": ("", "none"), "priority_timeout": (0,),
+    "deliver_policy": ("all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"),
+    "ack_policy": ("none", "all", "explicit"), "sample_freq": ("", "0", "0%"), "sourcing": (False,), "priority_groups": ([],), "priority_policy": ("", "none"),
+    "priority_timeout": (0,),
 }  # fmt: skip
+CONSUMER_WORDS = {
+    "ack_policy": ("none", "all", "explicit", "flow_control"), "replay_policy": ("instant", "original"),
+    "deliver_policy": ("all", "last", "new", "by_start_sequence", "by_start_time", "last_per_subject"),
+    "priority_policy": ("none", "", "overflow", "pinned_client", "prioritized"),
+}  # fmt: skip
+"""What nats-server knows; anything else is no JSON of its own."""
 CONSUMER_FIXED = {
     "deliver_policy": "deliver policy", "opt_start_seq": "start sequence", "opt_start_time": "start time",
-    "ack_policy": "ack policy", "replay_policy": "replay policy", "mem_storage": "memory storage",
+    "ack_policy": "ack policy", "replay_policy": "replay policy", "idle_heartbeat": "heart beats",
+    "flow_control": "flow control", "mem_storage": "memory storage",
 }  # fmt: skip
 """Cannot be changed once the consumer is there."""
 
@@ -292,10 +300,11 @@ def subset(narrow: str, wide: str) -> bool:
 
 
 def consumer_config(given: Config) -> Config | ApiError:
-    """The whole configuration of a pull consumer, without its generated name."""
+    """The whole configuration of a consumer, without its generated name."""
     refused = _refuse_consumer(given)
     if refused is not None:
         return refused
+    push = bool(given.get("deliver_subject"))
     explicit = given.get("ack_policy", "none") != "none"
     config: Config = {}
     for name in ("durable_name", "name", "description"):
@@ -316,21 +325,29 @@ def consumer_config(given: Config) -> Config | ApiError:
     for name in ("filter_subject", "filter_subjects"):
         if given.get(name):
             config[name] = given[name]
-    config["replay_policy"] = "instant"
-    config["max_waiting"] = given.get("max_waiting") or 512
+    config["replay_policy"] = given.get("replay_policy", "instant")
+    if given.get("rate_limit_bps"):
+        config["rate_limit_bps"] = given["rate_limit_bps"]
+    if not push:
+        config["max_waiting"] = max(given.get("max_waiting", 0), 0) or 512
     most = given.get("max_ack_pending") or (1000 if explicit else 0)
     if most:
         config["max_ack_pending"] = most
-    for name in ("headers_only", "max_batch", "max_expires", "max_bytes"):
-        if given.get(name):
+    for name in ("flow_control", "headers_only", "max_batch", "max_expires", "max_bytes", "deliver_subject",
+                 "deliver_group", "idle_heartbeat"):  # fmt: skip
+        if given.get(name) and given[name] != -1:
             config[name] = given[name]
     threshold = given.get("inactive_threshold") or (0 if given.get("durable_name") else 5 * SECOND_NS)
     if threshold:
         config["inactive_threshold"] = threshold
     config["num_replicas"] = given.get("num_replicas", 0)
-    if given.get("mem_storage"):
-        config["mem_storage"] = True
-    config["metadata"] = {**_customers(given.get("metadata", {})), "_nats.req.level": "0"}
+    for name in ("mem_storage", "direct"):
+        if given.get(name):
+            config[name] = True
+    paused = bool(given.get("pause_until")) and parse_time(given["pause_until"]) > 0
+    config["metadata"] = {**_customers(given.get("metadata", {})), "_nats.req.level": "1" if paused else "0"}
+    if paused:
+        config["pause_until"] = given["pause_until"]
     return config
 
 
@@ -338,28 +355,75 @@ def _refuse_consumer(given: Config) -> ApiError | None:
     refused_number = _refuse_numbers(given)
     if refused_number is not None:
         return refused_number
-    if given.get("deliver_subject"):
-        return errors.CONSUMER_CREATE.of(err="push consumers are not supported")
+    for name, known in CONSUMER_WORDS.items():
+        if given.get(name, known[0]) not in known:
+            return errors.INVALID_JSON.of(err=f"can not unmarshal {json.dumps(json.dumps(given[name]))}")
+    refused = _refuse_push(given) if given.get("deliver_subject") else _refuse_pull(given)
+    if refused is not None:
+        return refused
+    refused = _refuse_sampling(given.get("sample_freq", "")) or _refuse_priority(given)
+    if refused is not None:
+        return refused
+    words = _unsupported(given, CONSUMER_ONLY) or _refuse_metadata(given.get("metadata", {}))
+    if words is not None:
+        return errors.CONSUMER_CREATE.of(err=words)
+    if given.get("num_replicas", 0) > 1:
+        return errors.REPLICAS
+    if given.get("num_replicas", 0) < 0:
+        return errors.REPLICAS_NEGATIVE
+    if len(given.get("description", "")) > DESCRIPTION_MAX:
+        return errors.CONSUMER_DESCRIPTION_LONG.of(max=DESCRIPTION_MAX)
+    return _refuse_start(given) or _refuse_filters(given)
+
+
+def _refuse_sampling(text: str) -> ApiError | None:
+    number = text.removesuffix("%")
+    if not text or number.removeprefix("-").isdigit():
+        return None
+    words = f"strconv.Atoi: parsing {json.dumps(number)}: invalid syntax"
+    return errors.CONSUMER_SAMPLING.of(err=words)
+
+
+def _refuse_priority(given: Config) -> ApiError | None:
+    policy, groups = given.get("priority_policy", "none") or "none", given.get("priority_groups")
+    if policy != "none" and not groups:
+        return errors.PRIORITY_WITHOUT_GROUP
+    if policy == "none" and groups:
+        return errors.GROUP_WITHOUT_PRIORITY
+    return None
+
+
+def _refuse_pull(given: Config) -> ApiError | None:
     if given.get("rate_limit_bps"):
         return errors.RATE_ON_PULL
     if given.get("idle_heartbeat"):
         return errors.HEARTBEAT_NEEDS_PUSH
     if given.get("flow_control"):
         return errors.FLOW_NEEDS_PUSH
+    if 0 < given.get("max_expires", 0) < 1_000_000:
+        return errors.EXPIRES_SMALL
     if given.get("direct"):
         return errors.DIRECT_NEEDS_PUSH
-    if given.get("ack_policy", "none") not in ("none", "all", "explicit"):
-        return errors.ACK_POLICY
-    refused = _unsupported(given, CONSUMER_ONLY) or _refuse_metadata(given.get("metadata", {}))
-    if refused is not None:
-        return errors.CONSUMER_CREATE.of(err=refused)
-    if given.get("num_replicas", 0) > 1:
-        return errors.CONSUMER_REPLICAS
-    if given.get("num_replicas", 0) < 0:
-        return errors.REPLICAS_NEGATIVE
-    if len(given.get("description", "")) > DESCRIPTION_MAX:
-        return errors.CONSUMER_DESCRIPTION_LONG.of(max=DESCRIPTION_MAX)
-    return _refuse_start(given) or _refuse_filters(given)
+    return None
+
+
+def _refuse_push(given: Config) -> ApiError | None:
+    subject = given["deliver_subject"].encode()
+    if any(token in (b"*", b">") for token in subject.split(b".")):
+        return errors.DELIVER_WILDCARDS
+    if not valid_subject(subject):
+        return errors.DELIVER_INVALID
+    if given.get("max_waiting"):
+        return errors.PUSH_WAITING
+    if given.get("max_ack_pending", 0) > 0 and given.get("ack_policy", "none") == "none":
+        return errors.PENDING_NEEDS_ACKS
+    if 0 < given.get("idle_heartbeat", 0) < 100_000_000:
+        return errors.HEARTBEAT_SMALL
+    if given.get("flow_control") and not given.get("idle_heartbeat"):
+        return errors.FLOW_NEEDS_HEARTBEATS
+    if given.get("direct") and given.get("durable_name"):
+        return errors.DIRECT_NEEDS_EPHEMERAL
+    return None
 
 
 def _refuse_numbers(given: Config) -> ApiError | None:
@@ -370,12 +434,6 @@ def _refuse_numbers(given: Config) -> ApiError | None:
         return errors.BACKOFF_NEGATIVE
     if 0 < given.get("max_deliver", -1) < len(backoff):
         return errors.BACKOFF_DELIVER
-    if given.get("max_waiting", 0) < 0:
-        return errors.WAITING_NEGATIVE
-    if given.get("max_batch", 0) < 0:
-        return errors.BATCH_NEGATIVE
-    if 0 < given.get("max_expires", 0) < 1_000_000:
-        return errors.EXPIRES_SMALL
     return None
 
 
@@ -387,6 +445,10 @@ def _refuse_start(given: Config) -> ApiError | None:
         return errors.CONSUMER_POLICY.of(
             err="consumer delivery policy is deliver by start sequence, but optional start sequence is not set"
         )
+    if policy == "last_per_subject" and not (given.get("filter_subject") or given.get("filter_subjects")):
+        return errors.CONSUMER_POLICY.of(
+            err="consumer delivery policy is deliver last per subject, but optional filter subject is not set"
+        )
     if policy == "by_start_time" and not by_time:
         return errors.CONSUMER_POLICY.of(
             err="consumer delivery policy is deliver by start time, but optional start time is not set"
@@ -396,11 +458,12 @@ def _refuse_start(given: Config) -> ApiError | None:
             return errors.CONSUMER_POLICY.of(
                 err=f"consumer delivery policy is deliver {policy.replace('_', ' ')}, but optional {start[owner]} is also set"
             )
-    if by_time:
-        try:
-            parse_time(by_time)
-        except ValueError:
-            return errors.INVALID_JSON.of(err=f"parsing time {by_time!r}")
+    for time in (by_time, given.get("pause_until")):
+        if time:
+            try:
+                parse_time(time)
+            except ValueError:
+                return errors.INVALID_JSON.of(err=f"parsing time {time!r}")
     return None
 
 
@@ -421,11 +484,17 @@ def _refuse_filters(given: Config) -> ApiError | None:
     return None
 
 
-def refuse_consumer_update(old: Config, new: Config) -> ApiError | None:
-    """What of a consumer cannot change (nats-server consumer.go checkNewConsumerConfig, behaviour)."""
+def refuse_consumer_update(old: Config, new: Config, bound: bool) -> ApiError | None:
+    """What of a consumer (``bound``: somebody gets its deliveries) cannot change (nats-server consumer.go checkNewConsumerConfig, behaviour)."""
     for name, words in CONSUMER_FIXED.items():
         if old.get(name) != new.get(name):
             return errors.CONSUMER_CREATE.of(err=f"{words} can not be updated")
+    if "deliver_subject" in new and "deliver_subject" not in old:
+        return errors.CONSUMER_CREATE.of(err="can not update pull consumer to push based")
+    if "deliver_subject" in old and "deliver_subject" not in new:
+        return errors.CONSUMER_CREATE.of(err="can not update push consumer to pull based")
+    if bound and old.get("deliver_subject") != new.get("deliver_subject"):
+        return errors.CONSUMER_NAME_EXISTS
     if old.get("max_waiting") != new.get("max_waiting"):
         return errors.CONSUMER_CREATE.of(err="max waiting can not be updated")
     return None

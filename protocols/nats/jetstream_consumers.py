@@ -1,30 +1,41 @@
-"""JetStream's CONSUMER API: CREATE, DURABLE.CREATE, INFO, DELETE, NAMES, LIST (MSG.NEXT is in jetstream_pull.py).
+"""JetStream's CONSUMER API: CREATE, DURABLE.CREATE, INFO, DELETE, PAUSE, RESET, NAMES, LIST (MSG.NEXT: jetstream_pull.py).
 
-Spoken: nats-server 2.15, pull consumers. CONSUMER.CREATE with ``action`` ``create``, ``update`` or neither; a consumer
-without a durable name ends after ``inactive_threshold`` (5 s by default) in which nobody asked it. PAUSE, RESET and UNPIN
-are refused.
+Spoken: nats-server 2.15. CONSUMER.CREATE with ``action`` ``create``, ``update`` or neither; a consumer
+without a durable name ends after ``inactive_threshold`` (5 s by default) in which nobody asked it.
+UNPIN finds no group: there are none.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from protocols.nats import errors, jetstream_pull
+from protocols.nats import errors, jetstream_pull, jetstream_push
 from protocols.nats.errors import ApiError
 from protocols.nats.jetstream_config import (
     CONSUMER_FIELDS,
     Config,
+    collide,
     consumer_config,
     refuse_consumer_update,
     with_versions,
 )
-from protocols.nats.jetstream_consumer import Consumer
+from protocols.nats.jetstream_consumer import LETTERS, Consumer
 from protocols.nats.jetstream_read import Scan, one_by_one
 from protocols.nats.jetstream_streams import config_of, page, required_level
-from protocols.nats.jetstream_wire import ApiRequest, JsonError, Reply, check_fields, format_time, parse_time, read
-from substrate.api import Answer, Found, Topic
+from protocols.nats.jetstream_wire import (
+    ZERO_TIME,
+    ApiRequest,
+    JsonError,
+    Reply,
+    check_fields,
+    format_time,
+    parse_time,
+    read,
+)
+from substrate.api import Answer, Found, Tail, Topic
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -32,7 +43,6 @@ if TYPE_CHECKING:
 NAMES_PAGE = 1024
 LIST_PAGE = 256
 NAME_MAX = 255
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def create(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
@@ -72,6 +82,10 @@ def _create(
     if isinstance(config, ApiError):
         reply.refuse(config)
         return
+    deliver = config.get("deliver_subject", "")
+    if deliver and any(collide(deliver, subject) for subject in shown["subjects"]):
+        reply.refuse(errors.DELIVER_CYCLE)
+        return
     name = name or config.get("durable_name", "") or config.get("name", "") or _new_name(owner)
     config = _named(config, name)
     there = owner.consumers_of(topic).get(name)
@@ -84,7 +98,7 @@ def _create(
         reply.refuse(errors.CONSUMERS_MAX)
     else:
         _find_start(
-            owner, topic, config, lambda first: _make(owner, topic, stream, name, config, first, request, reply)
+            owner, topic, config, lambda start: _make(owner, topic, stream, name, config, start, request, reply)
         )
 
 
@@ -138,7 +152,42 @@ def _new_name(owner: JetStream) -> str:
     return "".join(LETTERS[(chance >> 6 * index) % len(LETTERS)] for index in range(8))
 
 
-def _find_start(owner: JetStream, topic: Topic, config: Config, then: Callable[[int], None]) -> None:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a new consumer begins: the first sequence it looks at; the stream's last one, where that matters (``upto``);
+    of ``last_per_subject`` what it delivers up to there."""
+
+    first: int
+    upto: int = 0
+    lasts: list[int] | None = None
+
+
+def _find_start(owner: JetStream, topic: Topic, config: Config, then: Callable[[Start], None]) -> None:
+    """Where a new consumer begins."""
+
+    def known(tail: Tail | None) -> None:
+        if tail is None:
+            then(Start(1))
+            return
+        upto = tail.durable if config["replay_policy"] == "original" else 0
+        _find_first(owner, topic, config, tail, lambda first: then(Start(first, upto)))
+
+    def lasts(tail: Tail | None) -> None:
+        if tail is None:
+            then(Start(1))
+            return
+        upto = int(tail.durable)
+        probe = Consumer(topic.account, topic.streams[0], "", "", config, 0, 1)
+
+        def found(lasts: list[int]) -> None:
+            then(Start(lasts[0] if lasts else upto + 1, upto, lasts))
+
+        jetstream_pull.find_lasts(owner, probe, upto, tail, found)
+
+    owner.tail(topic.streams[0], lasts if config["deliver_policy"] == "last_per_subject" else known)
+
+
+def _find_first(owner: JetStream, topic: Topic, config: Config, tail: Tail, then: Callable[[int], None]) -> None:
     """The first sequence that a new consumer looks at."""
     stream = topic.streams[0]
     policy = config["deliver_policy"]
@@ -147,19 +196,16 @@ def _find_start(owner: JetStream, topic: Topic, config: Config, then: Callable[[
     elif policy == "by_start_time":
 
         def found(answer: Answer) -> None:
-            if isinstance(answer, Found) and answer.position >= 0:
-                then(answer.position + 1)
-            else:
-                owner.tail(stream, lambda tail: then(tail.durable + 1 if tail is not None else 1))
+            then(answer.position + 1 if isinstance(answer, Found) and answer.position >= 0 else tail.durable + 1)
 
         time_ms = -(-parse_time(config["opt_start_time"]) // 1_000_000)
         owner.world.query("find_time", stream, owner.ask(found), time_ms=time_ms)
     elif policy == "new":
-        owner.tail(stream, lambda tail: then(tail.ordered + 1 if tail is not None else 1))
+        then(tail.ordered + 1)
     elif policy == "last":
         _find_last(owner, topic, config, then)
     else:
-        owner.tail(stream, lambda tail: then(tail.start + 1 if tail is not None else 1))
+        then(tail.start + 1)
 
 
 def _find_last(owner: JetStream, topic: Topic, config: Config, then: Callable[[int], None]) -> None:
@@ -188,7 +234,7 @@ def _make(
     stream: str,
     name: str,
     config: Config,
-    first: int,
+    start: Start,
     request: ApiRequest,
     reply: Reply,
 ) -> None:
@@ -196,12 +242,23 @@ def _make(
         _change(owner, topic, owner.consumers_of(topic)[name], config, "", reply)
         return
     now_ns = owner.world.now_ns
-    probe = Consumer(topic.account, topic.streams[0], stream, name, config, now_ns, first)
-    commit = owner.decide(probe, ["create", topic.account, topic.streams[0], stream, name, config, now_ns, first])
+    probe = Consumer(topic.account, topic.streams[0], stream, name, config, now_ns, start.first)
+    event = ["create", topic.account, topic.streams[0], stream, name, config, now_ns, start.first, start.upto]
+    commit = owner.decide(probe, event)
     made = owner.consumers_of(topic)[name]
+    names = {"stream": stream, "consumer": name, "action": "create"}
+    owner.advise(topic.account, f"CONSUMER.CREATED.{stream}.{name}", "consumer_action", names)
     made.begin(now_ns)
+    made.lasts = start.lasts
+    if made.push is not None:
+        jetstream_push.bind(owner, made, made.push)
     owner.arm(made)
-    describe(owner, made, True, lambda fields: reply.answer(fields, commit))
+
+    def described(fields: dict[str, Any]) -> None:
+        reply.answer(fields, commit)
+        jetstream_pull.serve(owner, made)
+
+    describe(owner, made, True, described)
 
 
 def _change(owner: JetStream, topic: Topic, there: Consumer, config: Config, action: str, reply: Reply) -> None:
@@ -211,11 +268,16 @@ def _change(owner: JetStream, topic: Topic, there: Consumer, config: Config, act
         if action == "create":
             reply.refuse(errors.CONSUMER_EXISTS)
             return
-        refused = refuse_consumer_update(there.config, config)
+        refused = refuse_consumer_update(
+            there.config, config, there.push is not None and jetstream_push.bind(owner, there, there.push)
+        )
         if refused is not None:
             reply.refuse(refused)
             return
+        moved = there.config.get("deliver_subject") != config.get("deliver_subject")
         commit = owner.decide(there, ["config", config])
+        if moved:
+            there.begin(owner.world.now_ns)
         there.forget_read()
         jetstream_pull.serve(owner, there)
     describe(owner, there, True, lambda fields: reply.answer(fields, commit))
@@ -223,15 +285,9 @@ def _change(owner: JetStream, topic: Topic, there: Consumer, config: Config, act
 
 def info(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
     """CONSUMER.INFO.<stream>.<consumer>."""
-    topic = owner.topic_of(request.account, names[0])
-    if topic is None:
-        reply.refuse(errors.STREAM_NOT_FOUND)
-        return
-    consumer = owner.consumers_of(topic).get(names[1])
-    if consumer is None:
-        reply.refuse(errors.CONSUMER_NOT_FOUND)
-        return
-    describe(owner, consumer, True, reply.answer)
+    consumer = _find(owner, request, names, reply)
+    if consumer is not None:
+        describe(owner, consumer, True, reply.answer)
 
 
 def describe(owner: JetStream, consumer: Consumer, versions: bool, then: Callable[[dict[str, Any]], None]) -> None:
@@ -250,7 +306,7 @@ def _fields(owner: JetStream, consumer: Consumer, versions: bool) -> dict[str, A
         delivered["last_active"] = format_time(consumer.delivered_ns)
     if consumer.acked_ns:
         floor["last_active"] = format_time(consumer.acked_ns)
-    return {
+    fields = {
         "stream_name": consumer.stream,
         "name": consumer.name,
         "created": format_time(consumer.created_ns),
@@ -261,8 +317,14 @@ def _fields(owner: JetStream, consumer: Consumer, versions: bool) -> dict[str, A
         "num_redelivered": consumer.redelivered(),
         "num_waiting": len(consumer.waiting),
         "num_pending": max(consumer.counted, 0),
-        "ts": format_time(owner.world.now_ns),
     }
+    if consumer.push is not None and consumer.push.bound:
+        fields["push_bound"] = True
+    paused_ns = consumer.paused_ns(owner.world.now_ns)
+    if paused_ns:
+        fields |= {"paused": True, "pause_remaining": paused_ns}
+    fields["ts"] = format_time(owner.world.now_ns)
+    return fields
 
 
 def delete(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
@@ -316,10 +378,94 @@ def list_of(owner: JetStream, request: ApiRequest, names: list[str], reply: Repl
     one_by_one(shown, add, lambda: reply.answer({**fields, "consumers": described}))
 
 
-def unsupported(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
-    """What is not built is refused in words."""
-    operation = request.subject.split(b".")[3].decode("utf-8", "replace")
-    reply.refuse(errors.CONSUMER_CREATE.of(err=f"{operation.lower()} is not supported"))
+def pause(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
+    """CONSUMER.PAUSE.<stream>.<consumer>: until ``pause_until``; without one, or with one that is past, it goes on."""
+    try:
+        body = (
+            check_fields(read(request.payload), {"pause_until": (str,)}, "JSApiConsumerPauseRequest")
+            if request.payload.strip()
+            else {}
+        )
+        until = body.get("pause_until", "")
+        until_ns = max(parse_time(until), 0) if until else 0
+    except JsonError as error:
+        reply.refuse(errors.INVALID_JSON.of(err=error))
+        return
+    except ValueError:
+        reply.refuse(errors.INVALID_JSON.of(err=f"parsing time {body['pause_until']!r}"))
+        return
+    consumer = _find(owner, request, names, reply)
+    if consumer is None:
+        return
+    config = {name: value for name, value in consumer.config.items() if name != "pause_until"}
+    config["metadata"] = {**config["metadata"], "_nats.req.level": "1" if until_ns else "0"}
+    if until_ns:
+        config["pause_until"] = until
+    commit = owner.decide(consumer, ["config", config]) if config != consumer.config else 0
+    consumer.active_ns = owner.world.now_ns
+    remaining = consumer.paused_ns(owner.world.now_ns)
+    fields: dict[str, Any] = {"paused": bool(remaining), "pause_until": until if until_ns else ZERO_TIME}
+    if remaining:
+        fields["pause_remaining"] = remaining
+    reply.answer(fields, commit)
+    jetstream_pull.serve(owner, consumer)
+
+
+def reset(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
+    """CONSUMER.RESET.<stream>.<consumer>: everything above the acknowledged floor, or from ``seq`` on, is delivered anew."""
+    try:
+        body = (
+            check_fields(read(request.payload), {"seq": (int,)}, "JSApiConsumerResetRequest")
+            if request.payload.strip()
+            else {}
+        )
+    except JsonError as error:
+        reply.refuse(errors.INVALID_JSON.of(err=error))
+        return
+    consumer = _find(owner, request, names, reply)
+    if consumer is None:
+        return
+    wanted, policy = body.get("seq", 0), consumer.config["deliver_policy"]
+    if wanted and policy not in ("all", "by_start_sequence"):
+        reply.refuse(errors.INVALID_RESET.of(err="not allowed"))
+        return
+    if wanted and wanted < consumer.config.get("opt_start_seq", 1):
+        reply.refuse(errors.INVALID_RESET.of(err="below start seq"))
+        return
+    first = wanted or consumer.floor_stream + 1
+    commit = owner.decide(consumer, ["reset", first - 1])
+    consumer.begin(owner.world.now_ns)
+    if consumer.push is not None:
+        jetstream_push.bind(owner, consumer, consumer.push)
+
+    def described(fields: dict[str, Any]) -> None:
+        reply.answer({**fields, "reset_seq": first}, commit)
+        jetstream_pull.serve(owner, consumer)
+
+    describe(owner, consumer, True, described)
+
+
+def unpin(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
+    """CONSUMER.UNPIN.<stream>.<consumer>: no consumer has priority groups here."""
+    try:
+        check_fields(read(request.payload), {"group": (str,)}, "JSApiConsumerUnpinRequest")
+    except JsonError as error:
+        reply.refuse(errors.INVALID_JSON.of(err=error))
+        return
+    if _find(owner, request, names, reply) is not None:
+        reply.refuse(errors.NO_GROUP)
+
+
+def _find(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply) -> Consumer | None:
+    """The consumer; None: it was refused."""
+    topic = owner.topic_of(request.account, names[0])
+    if topic is None:
+        reply.refuse(errors.STREAM_NOT_FOUND)
+        return None
+    found = owner.consumers_of(topic).get(names[1])
+    if found is None:
+        reply.refuse(errors.CONSUMER_NOT_FOUND)
+    return found
 
 
 ROUTES: dict[tuple[str, ...], tuple[Any, str, int, int]] = {
@@ -330,8 +476,8 @@ ROUTES: dict[tuple[str, ...], tuple[Any, str, int, int]] = {
     ("CONSUMER", "NAMES"): (names_of, "consumer_names", 1, 1),
     ("CONSUMER", "LIST"): (list_of, "consumer_list", 1, 1),
     ("CONSUMER", "MSG", "NEXT"): (jetstream_pull.next_message, "consumer_next", 2, 2),
-    ("CONSUMER", "PAUSE"): (unsupported, "consumer_pause", 2, 2),
-    ("CONSUMER", "RESET"): (unsupported, "consumer_reset", 2, 2),
-    ("CONSUMER", "UNPIN"): (unsupported, "consumer_unpin", 2, 2),
+    ("CONSUMER", "PAUSE"): (pause, "consumer_pause", 2, 2),
+    ("CONSUMER", "RESET"): (reset, "consumer_reset", 2, 2),
+    ("CONSUMER", "UNPIN"): (unpin, "consumer_unpin", 2, 2),
 }
 """Subject after ``$JS.API.`` -> handler, kind of its answer, fewest and most tokens that follow."""

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from protocols.nats import jetstream_push
 from protocols.nats.delivery import NatsSink
 from protocols.nats.jetstream_consumer import Consumer, Pull, ranges_of
 from protocols.nats.jetstream_read import READ_BYTES, Scan
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 NO_MESSAGES = status_block(404, "No Messages")
 DELETED = status_block(409, "Consumer Deleted")
+PUSH_BASED = status_block(409, "Consumer is push based")
 RETRY_NS = 1_000_000_000
 """What cannot be read is tried again after this."""
 UNSENT_BYTES_MAX = 4 * 1024 * 1024
@@ -62,6 +64,9 @@ def next_message(owner: JetStream, request: ApiRequest, names: list[str], reply:
 def ask(owner: JetStream, consumer: Consumer, inbox: bytes, body: bytes, session: object) -> None:
     """A request for messages, from MSG.NEXT or behind a +NXT."""
     now_ns = owner.world.now_ns
+    if consumer.push is not None:
+        _tell(owner, consumer.account, inbox, PUSH_BASED)
+        return
     try:
         wanted = _read_pull(body)
     except JsonError as error:
@@ -172,15 +177,22 @@ def _end_waits(owner: JetStream, consumer: Consumer, nothing_left: bool = False)
         consumer.waiting.extend(kept)
 
 
+def pressed(sinks: list[Any]) -> bool:
+    """Whether one of them owes too much already."""
+    return any(isinstance(sink, NatsSink) and sink.outbox.size() > UNSENT_BYTES_MAX for sink in sinks)
+
+
 def _first(owner: JetStream, consumer: Consumer) -> tuple[Pull, Route, list[Any]] | None:
     """The request that waits longest, still wants something and can take it now; and who gets its messages."""
     now_ns = owner.world.now_ns
+    if consumer.push is not None:
+        return jetstream_push.ready(owner, consumer, consumer.push)
     for _ in range(len(consumer.waiting)):
         pull = consumer.waiting[0]
         route, sinks = owner.sinks(consumer.account, pull.reply)
         expired = pull.expires_ns and now_ns >= pull.expires_ns
         if route is not None and sinks and not expired:
-            if not any(isinstance(sink, NatsSink) and sink.outbox.size() > UNSENT_BYTES_MAX for sink in sinks):
+            if not pressed(sinks):
                 return pull, route, sinks
             consumer.again_ns = now_ns + PRESSED_NS  # it reads more slowly than it asks: others first
             consumer.waiting.rotate(-1)
@@ -197,19 +209,27 @@ def timed(owner: JetStream, consumer: Consumer) -> None:
     now_ns = owner.world.now_ns
     threshold = consumer.config.get("inactive_threshold", 0)
     if threshold and not consumer.waiting and now_ns >= consumer.active_ns + threshold:
-        owner.drop(consumer)
-        return
+        if consumer.push is None or not jetstream_push.bind(owner, consumer, consumer.push):
+            owner.drop(consumer)
+            return
+        consumer.active_ns = now_ns
     consumer.again_ns = 0
     _end_waits(owner, consumer)
     serve(owner, consumer)
+    if consumer.push is not None:
+        jetstream_push.timed(owner, consumer, consumer.push)
     for pull in consumer.waiting:
         if pull.heartbeat_ns and now_ns >= pull.heartbeat_due_ns:
             pull.heartbeat_due_ns = now_ns + pull.heartbeat_ns
-            block = status_block(
-                100, "Idle Heartbeat",
-                Nats_Last_Consumer=consumer.delivered_consumer, Nats_Last_Stream=consumer.delivered_stream,
-            )  # fmt: skip
-            status(owner, consumer, pull, block)
+            status(owner, consumer, pull, heartbeat(consumer))
+
+
+def heartbeat(consumer: Consumer, **more: object) -> bytes:
+    """That the consumer is there and what it delivered last."""
+    return status_block(
+        100, "Idle Heartbeat",
+        Nats_Last_Consumer=consumer.delivered_consumer, Nats_Last_Stream=consumer.delivered_stream, **more,
+    )  # fmt: skip
 
 
 # deliveries
@@ -223,7 +243,9 @@ def serve(owner: JetStream, consumer: Consumer) -> None:
     enough = consumer.delivered_consumer + BATCH_A_TURN
     rounds = 0
     try:
-        while consumer.waiting and not consumer.deleted and _count(owner, consumer):
+        while (consumer.waiting or consumer.push) and not consumer.deleted and _count(owner, consumer):
+            if consumer.paused_ns(owner.world.now_ns):
+                break
             if not _serve_first(owner, consumer):
                 break
             rounds += 1
@@ -243,7 +265,9 @@ def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> Non
     pattern = consumer.pattern()
 
     def each(records: tuple[Record, ...], end: int) -> bool:
-        consumer.counted += sum(1 for record in records if record.position >= consumer.look - 1)
+        consumer.counted += sum(
+            1 for record in records if record.position >= consumer.look - 1 and consumer.wants(record.position + 1)
+        )
         consumer.counted_to = end + 1
         return True
 
@@ -252,9 +276,16 @@ def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> Non
         for act in ready:
             act()
 
+    def found_lasts(lasts: list[int]) -> None:
+        consumer.lasts = lasts
+        owner.tail(consumer.stream_id, begin)
+
     def begin(tail: Tail | None) -> None:
         if tail is None:
             over()
+            return
+        if consumer.needs_lasts():
+            find_lasts(owner, consumer, consumer.upto, tail, found_lasts)
             return
         end = tail.durable
         if consumer.cursor <= tail.start or (consumer.pending and next(iter(consumer.pending)) <= tail.start):
@@ -272,6 +303,17 @@ def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> Non
             Scan(owner, consumer.stream_id, consumer.counted_to - 1, pattern, each, over).run()
 
     owner.tail(consumer.stream_id, begin)
+
+
+def find_lasts(owner: JetStream, consumer: Consumer, upto: int, tail: Tail, then: Callable[[list[int]], None]) -> None:
+    """The last sequence of each subject that the consumer wants, among those up to ``upto``; ascending."""
+    last: dict[bytes, int] = {}
+
+    def each(records: tuple[Record, ...], end: int) -> bool:
+        last.update((record.address, record.position + 1) for record in records if record.position < upto)
+        return end < upto
+
+    Scan(owner, consumer.stream_id, tail.start, consumer.pattern(), each, lambda: then(sorted(last.values()))).run()
 
 
 def _count(owner: JetStream, consumer: Consumer) -> bool:
@@ -293,8 +335,10 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
     if found is None:
         return False
     pull, route, sinks = found
+    push = consumer.push
     now_ns = owner.world.now_ns
     taken: list[tuple[int, Record]] = []
+    confirms: dict[int, bytes] = {}  # of a push: behind which of them a confirmation is asked for
     bytes_left, full = pull.max_bytes, False
     cursor = consumer.look
     counted = consumer.counted
@@ -310,6 +354,10 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
                 consumer.waiting.remove(pull)
                 return True
             break
+        if push is not None and not push.may_send(now_ns):
+            if push.rate_due_ns > now_ns:
+                consumer.again_ns = push.rate_due_ns
+            break
         record = _ahead(consumer, cursor)
         if record is None:
             if cursor < consumer.window_end:
@@ -318,6 +366,12 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
                 break
             consumer.look = max(consumer.look, cursor)
             return _read_ahead(owner, consumer)
+        if consumer.upto and not _in_turn(consumer, record, now_ns):
+            break
+        if push is not None and (push.flow or push.rate_bytes):
+            asked = push.sends(_size(owner, consumer, record, counted - 1), now_ns, consumer, owner.world.random)
+            if asked:
+                confirms[len(taken)] = asked
         if pull.max_bytes:
             size = _size(owner, consumer, record, counted - 1)
             full = size > bytes_left
@@ -336,7 +390,11 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
         for index, (sequence, record) in enumerate(taken):
             left -= 1
             consumer_seq = first + index
-            _deliver(owner, consumer, pull, route, sinks, record, 1, sequence, consumer_seq, left)
+            _deliver(owner, consumer, route, sinks, record, 1, sequence, consumer_seq, left)
+            if index in confirms:
+                jetstream_push.ask_confirmation(owner, route, sinks, pull.reply, confirms[index])
+            if push is not None and route.queues:
+                sinks = owner.draw(route)
         consumer.counted = counted
         if pull.max_bytes:
             pull.max_bytes = bytes_left or -1
@@ -344,6 +402,22 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
     if full:
         _too_small(owner, consumer, pull)
     return bool(taken) or full
+
+
+def _in_turn(consumer: Consumer, record: Record, now_ns: int) -> bool:
+    """Whether the next message leaves now; one that does not leave at all (last_per_subject) is passed over elsewhere.
+
+    With ``replay_policy: original`` what was stored before the consumer was made comes at the pace at which it was stored.
+    """
+    if consumer.config["replay_policy"] != "original" or record.position >= consumer.upto:
+        return True
+    left_ns, stored_ms = consumer.replayed
+    due_ns = left_ns + (record.timestamp_ms - stored_ms) * 1_000_000 if stored_ms else now_ns
+    if due_ns > now_ns:
+        consumer.again_ns = due_ns
+        return False
+    consumer.replayed = (now_ns, record.timestamp_ms)
+    return True
 
 
 def _room(consumer: Consumer, more: int) -> bool:
@@ -355,7 +429,7 @@ def _ahead(consumer: Consumer, cursor: int) -> Record | None:
     """The next record read ahead at or above the cursor."""
     while consumer.window_at < len(consumer.window):
         record = consumer.window[consumer.window_at]
-        if record.position + 1 >= cursor:
+        if record.position + 1 >= cursor and consumer.wants(record.position + 1):
             return record
         consumer.window_at += 1
     return None
@@ -394,7 +468,8 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
     most = consumer.config["max_deliver"]
     if 0 < most <= owed.count:
         owner.world.note("nats_max_deliveries", f"{consumer.stream} > {consumer.name}: {sequence} after {owed.count}")
-        owner.decide(consumer, ["ack", consumer.acked_ns, [[sequence, 1]]])
+        owner.decide(consumer, ["drop", sequence])
+        _advise(owner, consumer, "MAX_DELIVERIES", "max_deliver", stream_seq=sequence, deliveries=owed.count)
         return True
     found: list[bool] = []
 
@@ -407,7 +482,7 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
             owner.decide(consumer, ["retry", [[sequence, now_ns + RETRY_NS]]])
         elif not records or records[0].position + 1 != sequence:
             owner.decide(consumer, ["ack", consumer.acked_ns, [[sequence, 1]]])  # no longer stored
-        elif sequence in consumer.pending and pull in consumer.waiting:
+        elif sequence in consumer.pending and (pull is consumer.push or pull in consumer.waiting):
             route, sinks = owner.sinks(consumer.account, pull.reply)
             if pull.max_bytes and _size(owner, consumer, records[0], consumer.counted) > pull.max_bytes:
                 _too_small(owner, consumer, pull)
@@ -417,7 +492,6 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
                 _deliver(
                     owner,
                     consumer,
-                    pull,
                     route,
                     sinks,
                     records[0],
@@ -439,6 +513,11 @@ def _redeliver(owner: JetStream, consumer: Consumer, pull: Pull, sequence: int) 
     return bool(found)
 
 
+def _advise(owner: JetStream, consumer: Consumer, event: str, kind: str, **fields: object) -> None:
+    names = {"stream": consumer.stream, "consumer": consumer.name}
+    owner.advise(consumer.account, f"CONSUMER.{event}.{consumer.stream}.{consumer.name}", kind, {**names, **fields})
+
+
 def _too_small(owner: JetStream, consumer: Consumer, pull: Pull) -> None:
     """The next message does not fit what is left of the request's bytes."""
     pull.max_bytes = max(pull.max_bytes, 0)
@@ -457,7 +536,7 @@ def _delivered(owner: JetStream, consumer: Consumer, pull: Pull, count: int) -> 
 
 
 def _deliver(
-    owner: JetStream, consumer: Consumer, pull: Pull, route: Route, sinks: list[Any], record: Record, count: int,
+    owner: JetStream, consumer: Consumer, route: Route, sinks: list[Any], record: Record, count: int,
     sequence: int, consumer_seq: int, left: int,
 ) -> None:  # fmt: skip
     block, payload = _shape(consumer, record)
@@ -502,6 +581,9 @@ def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple
     nobody: list[tuple[bytes, bytes]] = []
     touched: dict[tuple[str, str], _Acks] = {}
     for subject, reply, payload in request.acks:
+        if subject.startswith(jetstream_push.FLOW):
+            _confirm(owner, request.account, subject)
+            continue
         parsed = parse_ack(subject)
         if parsed is None:
             continue
@@ -520,11 +602,19 @@ def acknowledge(owner: JetStream, request: AckRequest, session: object) -> tuple
             acks.confirms = True
     for acks in touched.values():
         commit = max(commit, acks.fold(owner))
-        acks.consumer.active_ns = owner.world.now_ns
+        if acks.consumer.push is None:
+            acks.consumer.active_ns = owner.world.now_ns
         for inbox, body in acks.pulls:
             ask(owner, acks.consumer, inbox, body, session)
         serve(owner, acks.consumer)
     return AckAnswer(tuple(confirm), tuple(nobody)), commit
+
+
+def _confirm(owner: JetStream, account: Account, subject: bytes) -> None:
+    tokens = subject.decode("utf-8", "replace").split(".")
+    consumer = owner.find(account, tokens[2], tokens[3]) if len(tokens) == 5 else None
+    if consumer is not None:
+        jetstream_push.confirmed(owner, consumer, subject)
 
 
 class _Acks:
@@ -575,10 +665,15 @@ def _one_ack(owner: JetStream, acks: _Acks, sequence: int, reply: bytes, payload
         return
     elif word == b"-NAK":
         acks.retries.append([sequence, now_ns + _nak_delay(rest)])
+        _advise(owner, consumer, "MSG_NAKED", "nak",
+                consumer_seq=owed.consumer_seq, stream_seq=sequence, deliveries=owed.count)  # fmt: skip
     elif word == b"+WPI":
         acks.retries.append([sequence, now_ns + consumer.wait_ns(owed.count)])
     elif word == b"+TERM":
         acks.done.add(sequence)
+        reason = {"reason": rest.decode("utf-8", "replace")} if rest else {}
+        _advise(owner, consumer, "MSG_TERMINATED", "terminated",
+                consumer_seq=owed.consumer_seq, stream_seq=sequence, deliveries=owed.count, **reason)  # fmt: skip
 
 
 def _nak_delay(text: bytes) -> int:

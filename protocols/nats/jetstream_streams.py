@@ -179,6 +179,7 @@ def create(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         topic = _topic_or_refuse(answer, errors.STREAM_CREATE, reply)
         if topic is not None:
             commit = answer.commit if isinstance(answer, Called) else 0
+            advise(owner, topic, "create", "CREATED")
             describe(owner, topic, True, lambda fields: reply.answer({**fields, "did_create": True}, commit))
 
     wanted = CreateTopic(
@@ -186,6 +187,11 @@ def create(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         {OPTION: write(config).decode()},
     )  # fmt: skip
     owner.world.call("topics", wanted, owner.ask(made))
+
+
+def advise(owner: JetStream, topic: Topic, action: str, event: str) -> None:
+    name = stream_name(topic)
+    owner.advise(topic.account, f"STREAM.{event}.{name}", "stream_action", {"stream": name, "action": action})
 
 
 def update(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
@@ -208,6 +214,7 @@ def update(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         now = _topic_or_refuse(answer, errors.STREAM_UPDATE, reply)
         if now is not None:
             commit = answer.commit if isinstance(answer, Called) else 0
+            advise(owner, topic, "modify", "UPDATED")
             describe(owner, now, True, lambda fields: reply.answer(fields, commit))
 
     wanted = AlterTopic(
@@ -401,6 +408,7 @@ def delete(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         for consumer in list(owner.consumers_of(topic).values()):
             commit = max(commit, owner.drop(consumer))
         owner.totals.pop(topic.streams[0], None)
+        advise(owner, topic, "delete", "DELETED")
         reply.answer({"success": True}, commit)
 
     owner.world.call("topics", DeleteTopic(request.account, topic.name), owner.ask(deleted))

@@ -158,22 +158,29 @@ _NOT_BUILT: dict[bytes, ApiError] = {
 }
 
 
+MORE_REFUSED: dict[str, dict[str, Any]] = {
+    "stream_info": {"total": 0, "offset": 0, "limit": 0},
+    "consumer_reset": {"reset_seq": 0},
+    "consumer_pause": {"paused": False, "pause_until": "0001-01-01T00:00:00Z"},
+}
+"""What the answer of a kind still holds when it is an error."""
+
+
 class Reply:
     """Where one API request's answer goes: exactly one of its methods is called, once."""
 
-    def __init__(self, world: World, token: int, kind: str, paged: bool = False) -> None:
+    def __init__(self, world: World, token: int, kind: str) -> None:
         self._world = world
         self._token = token
         self._kind = f"io.nats.jetstream.api.v1.{kind}_response"
-        self._paged = paged
+        self._more = MORE_REFUSED.get(kind, {})
 
     def answer(self, fields: dict[str, Any], commit: int = 0) -> None:
         """JSON of this kind, once ``commit`` is durable."""
         self._world.answer(self._token, write({"type": self._kind, **fields}), commit)
 
     def refuse(self, error: ApiError) -> None:
-        paged = {"total": 0, "offset": 0, "limit": 0} if self._paged else {}
-        self._world.answer(self._token, write({"type": self._kind, "error": error.fields(), **paged}))
+        self._world.answer(self._token, write({"type": self._kind, "error": error.fields(), **self._more}))
 
     def message(self, message: Message) -> None:
         self._world.answer(self._token, message)

@@ -63,6 +63,7 @@ API_COST = 16
 """A chunk that is full of SUBs (1 each) or API requests is taken in parts: others have their turn in between."""
 API = b"$JS.API."
 ACK = b"$JS.ACK."
+FLOW = b"$JS.FC."
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +274,7 @@ class NatsSession:
             return Plan(subject, None, generation, self)
         route = self.port.resolve(self.account, join(subject.split(b".")) if asks else subject_address(subject))
         plan = Plan(subject, route, generation, self)
-        plan.special = asks or subject.startswith(ACK)
+        plan.special = asks or subject.startswith((ACK, FLOW))
         self._captured(plan, route)
         return plan
 
@@ -287,7 +288,7 @@ class NatsSession:
         if not reserved(prefix[:-1]) and not prefix.startswith(API):
             route = self.port.resolve_beneath(self.account, subject_address(prefix[:-1]), prefix == ACK)
         plan = Plan(prefix, route, generation, self)
-        plan.special = prefix == ACK
+        plan.special = prefix == ACK or prefix.startswith(FLOW)
         if route is not None:
             self._captured(plan, route)
         return plan
@@ -375,7 +376,7 @@ class NatsSession:
         reply = bytes(data[frame.reply_start : frame.reply_end])
         body = frame.payload_start + frame.header_bytes
         payload = bytes(data[body : frame.payload_start + frame.total_bytes])
-        if plan.subject.startswith(ACK):
+        if plan.subject.startswith((ACK, FLOW)):
             self._acks.append((plan.subject, reply, payload))
             return
         self.flush_acks()
@@ -575,7 +576,9 @@ class NatsSession:
     def _acknowledge(self, plan: Plan, replies: list[bytes], answer: Answer) -> None:
         """The run is ordered, or not: say so to who asked."""
         if isinstance(answer, Appended):
-            acknowledge(plan, replies, answer.base, answer.commit, answer.shard, answer.duplicate, self._sinks)
+            acknowledge(
+                plan, replies, answer.base, answer.commit, answer.shard, answer.duplicate, self._sinks, self.delivery
+            )
             return
         if isinstance(answer, Unknown):
             return  # neither stored nor not: silence makes the publisher ask again, as a lost PubAck does
