@@ -271,8 +271,8 @@ class DelayedPort:
     def read(self, stream, start, bytes_max, level, token, filter=None):  # type: ignore[no-untyped-def]
         self._later("read", lambda: self._local.read(stream, start, bytes_max, level, token, filter))
 
-    def query(self, kind, stream, token, address=None, time_ms=0):  # type: ignore[no-untyped-def]
-        self._later("read", lambda: self._local.query(kind, stream, token, address, time_ms))
+    def query(self, kind, stream, token, *asked, **more):  # type: ignore[no-untyped-def]
+        self._later("read", lambda: self._local.query(kind, stream, token, *asked, **more))
 
     def call(self, executor, request, token):  # type: ignore[no-untyped-def]
         own = getattr(request, "own", None)

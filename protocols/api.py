@@ -132,7 +132,8 @@ class Port(Protocol):
         self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
         pattern: Pattern | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
     ) -> None:  # fmt: skip
-        """``tail`` -> Tail; ``epochs`` -> tuple of (Epoch, Position);
+        """``tail`` -> Tail; ``epochs`` -> tuple of (Epoch, Position); ``stored`` -> int, bytes of its batches as they lie;
+        ``producers`` -> tuple of (producer id, epoch, last sequence, last timestamp), of those that are remembered;
         ``find_time`` -> Found (first record at or after ``time_ms``), ``max_time`` -> Found: below what ``level`` shows;
         of positions in [``start``, ``end``) (-1: the ordered end: what is not durable yet counts), by ``address``, else by
         ``pattern``, else of all: ``last`` -> Found; ``next`` -> Found (the first); ``count`` -> int;

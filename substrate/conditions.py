@@ -65,6 +65,10 @@ class Producers:
     def __init__(self) -> None:
         self._producers: dict[int, tuple[int, deque[tuple[int, int, int, int]]]] = {}
 
+    def listed(self) -> tuple[tuple[int, int, int, int], ...]:
+        """(id, epoch, last sequence, last timestamp) of each."""
+        return tuple((id, epoch, kept[-1][1], kept[-1][3]) for id, (epoch, kept) in sorted(self._producers.items()))
+
     def judge(self, header: Header, stream: Stream, layer: StreamLayer) -> Appended | Rejected | None:
         """None: append it. A batch seen before answers its first positions; a gap or an old epoch is rejected."""
         if header.base_sequence < 0:

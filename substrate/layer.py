@@ -742,6 +742,10 @@ class StreamLayer:
                 return self.tail(stream)
             if kind == "epochs":
                 return self.engine_of(found.config).ends(stream).epochs
+            if kind == "stored":
+                return sum(segment.bytes for segment in self.engine_of(found.config).segments(stream))
+            if kind == "producers":
+                return self._producers(found).listed()
             return query(self, found, kind, address, time_ms, pattern, start, end, level)
         except EngineError as error:
             return StreamError(error.code, error.detail)

@@ -1,7 +1,7 @@
 """OffsetCommit 2-9, OffsetFetch 1-9, OffsetDelete 0: where a group is.
 
-* A commit is answered when it is durable. Metadata comes back as it was given; longer than 4096 bytes:
-  OFFSET_METADATA_TOO_LARGE; a partition that does not exist: UNKNOWN_TOPIC_OR_PARTITION. ``retention_time_ms`` (2-4) other
+* A commit is answered when it is durable. Metadata comes back as it was given; longer than 4096 (UTF-16
+  units): OFFSET_METADATA_TOO_LARGE; a partition that does not exist: UNKNOWN_TOPIC_OR_PARTITION. ``retention_time_ms`` (2-4) other
   than -1 is refused with INVALID_REQUEST: there is one retention for all.
 * OffsetFetch of what nobody committed answers offset -1 without an error. There are no transactions, so every offset is
   stable (``require_stable``).
@@ -11,18 +11,22 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocols.kafka.access import READ, may
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.group_requests import CommitOffsets, Committed, DeleteOffsets, FetchOffsets, Partition
+from protocols.kafka.mapping import address_of
 from protocols.kafka.offsets import stream_of
 from substrate.api import Answer, Called
 
-METADATA_BYTES_MAX = 4096
+METADATA_UNITS_MAX = 4096
+"""Of UTF-16, in which Java counts."""
 NOTHING = Committed(-1, -1, "")
 
 
 def offset_commit(exchange: Exchange, message: Any) -> None:
     refused: dict[Partition, Code] = {}
+    large: set[Partition] = set()
     offsets: list[tuple[Partition, Committed]] = []
     for topic in message.topics:
         for one in topic.partitions:
@@ -30,12 +34,17 @@ def offset_commit(exchange: Exchange, message: Any) -> None:
             metadata = one.committed_metadata or ""
             if message.retention_time_ms != -1:
                 refused[partition] = Code.INVALID_REQUEST
-            elif not stream_of(exchange, *partition):
-                refused[partition] = Code.UNKNOWN_TOPIC_OR_PARTITION
-            elif len(metadata.encode()) > METADATA_BYTES_MAX:
-                refused[partition] = Code.OFFSET_METADATA_TOO_LARGE
+            elif (missing := stream_of(exchange, *partition, READ)[1]) is not Code.NONE:
+                refused[partition] = missing
+            elif len(metadata.encode("utf-16-le")) > 2 * METADATA_UNITS_MAX:
+                large.add(partition)
             else:
                 offsets.append((partition, Committed(one.committed_offset, one.committed_leader_epoch, metadata)))
+
+    def told(partition: Partition, code: Code) -> Code:
+        if partition in large and code is Code.NONE:  # who it is comes first
+            return Code.OFFSET_METADATA_TOO_LARGE
+        return refused.get(partition, code)
 
     def answered(answer: Answer) -> None:
         code = answer.answer if isinstance(answer, Called) else None
@@ -50,7 +59,7 @@ def offset_commit(exchange: Exchange, message: Any) -> None:
                         "topics",
                         "partitions",
                         partition_index=one.partition_index,
-                        error_code=refused.get((topic.name, one.partition_index), code),
+                        error_code=told((topic.name, one.partition_index), code),
                     )
                     for one in topic.partitions
                 ],
@@ -67,8 +76,15 @@ def offset_commit(exchange: Exchange, message: Any) -> None:
         message.group_instance_id,
         message.generation_id_or_member_epoch,
         tuple(offsets),
+        Code.GROUP_ID_NOT_FOUND if exchange.version >= 9 else Code.ILLEGAL_GENERATION,
     )
     exchange.call("groups", request, answered)
+
+
+def may_read(exchange: Exchange, name: str) -> bool:
+    """Whether this user may know and change where groups are in a topic, be it there or not."""
+    address = address_of(name)
+    return address is None or may(exchange, READ, address)
 
 
 class _OffsetFetch:
@@ -111,7 +127,8 @@ class _OffsetFetch:
         wanted: dict[str, list[int]] = {}
         if group.topics is None:
             for name, index in found:
-                wanted.setdefault(name, []).append(index)
+                if self._may_read(name):
+                    wanted.setdefault(name, []).append(index)
         else:
             for topic in group.topics:
                 wanted.setdefault(topic.name, []).extend(topic.partition_indexes)
@@ -124,11 +141,16 @@ class _OffsetFetch:
                     self._partition(
                         index, found.get((name, index), NOTHING), code if self.exchange.version < 2 else Code.NONE
                     )
+                    if self._may_read(name)
+                    else self._partition(index, NOTHING, Code.TOPIC_AUTHORIZATION_FAILED)
                     for index in indexes
                 ],
             )
             for name, indexes in wanted.items()
         ]
+
+    def _may_read(self, name: str) -> bool:
+        return may_read(self.exchange, name)
 
     def _partition(self, index: int, committed: Committed, code: Code) -> Any:
         return self.exchange.make(
@@ -153,6 +175,8 @@ def offset_fetch(exchange: Exchange, message: Any) -> None:
 
 def offset_delete(exchange: Exchange, message: Any) -> None:
     partitions = tuple((topic.name, one.partition_index) for topic in message.topics for one in topic.partitions)
+    refused = {partition: stream_of(exchange, *partition, READ)[1] for partition in partitions}
+    asked = tuple(partition for partition in partitions if refused[partition] is Code.NONE)
 
     def answered(answer: Answer) -> None:
         found = answer.answer if isinstance(answer, Called) else None
@@ -164,7 +188,7 @@ def offset_delete(exchange: Exchange, message: Any) -> None:
                 exchange.make(error_code=refusal(answer.answer if isinstance(answer, Called) else answer)[0])
             )
             return
-        codes = dict(zip(partitions, found, strict=True))
+        codes = refused | dict(zip(asked, found, strict=True))
         topics = [
             exchange.make(
                 "topics",
@@ -184,4 +208,4 @@ def offset_delete(exchange: Exchange, message: Any) -> None:
         commits = {answer.shard: answer.commit} if isinstance(answer, Called) else None
         exchange.reply(exchange.make(topics=topics), commits)
 
-    exchange.call("groups", DeleteOffsets(exchange.account, message.group_id, partitions), answered)
+    exchange.call("groups", DeleteOffsets(exchange.account, message.group_id, asked), answered)

@@ -1,34 +1,41 @@
-"""DescribeConfigs 1-4, IncrementalAlterConfigs 0-1.
+"""DescribeConfigs 1-4, AlterConfigs 0-2, IncrementalAlterConfigs 0-1.
 
-Topics and this broker can be described; only topics can be changed, by SET and DELETE (APPEND and SUBTRACT have no list to
-change: INVALID_CONFIG). What is told is what holds (``topic_config``); broker configurations are read-only.
-Other kinds of resources (loggers, client metrics, groups): INVALID_REQUEST.
+Topics and this broker can be described; only topics can be changed. AlterConfigs replaces all that a topic says by itself;
+IncrementalAlterConfigs knows SET, DELETE and, for lists, APPEND and SUBTRACT. What is told is what holds (``topic_config``); broker
+configurations are read-only. Other kinds of resources (loggers, client metrics, groups): INVALID_REQUEST.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from protocols.kafka.access import MANAGE, find, may_manage_cluster
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
-from protocols.kafka.mapping import address_of, is_reserved
+from protocols.kafka.mapping import address_of
 from protocols.kafka.topic_config import (
     BOOLEAN,
     CONFIGS,
     INT,
+    LIST,
     LONG,
     OPTION,
+    Change,
     Config,
     ConfigError,
     changed,
+    is_own,
     stream_config,
-    value_of,
+    values,
 )
-from substrate.api import AlterTopic, Answer, Called, StreamError, Topic
+from substrate.api import Address, AlterTopic, Answer, Called, StreamError, Topic
 
 TOPIC, BROKER = 2, 4
-SET, DELETE = 0, 1
+SET, DELETE, APPEND, SUBTRACT = 0, 1, 2, 3
+NOWHERE = Address(b"")
+"""Of a topic that there is not; what it would become is judged before that is said."""
 OF_TOPIC, OF_BROKER, DEFAULT = 1, 4, 5
 """Sources: dynamic topic config, static broker config, default config."""
 
@@ -42,13 +49,15 @@ def _described(exchange: Exchange, message: Any, resource: Any) -> Any:
     code, text = Code.NONE, None
     configs: list[Any] = []
     if resource.resource_type == TOPIC:
-        topic = topic_of(exchange, resource.resource_name)
-        if topic is None:
-            code = Code.UNKNOWN_TOPIC_OR_PARTITION
-        else:
+        topic, code = find(exchange, resource.resource_name, None)
+        if address_of(resource.resource_name) is None:
+            code = Code.INVALID_TOPIC_EXCEPTION
+        if topic is not None:
             configs = _of_topic(exchange, message, topic)
     elif resource.resource_type == BROKER:
-        if resource.resource_name in ("", str(exchange.settings.node_id)):
+        if not may_manage_cluster(exchange):
+            code = Code.CLUSTER_AUTHORIZATION_FAILED
+        elif resource.resource_name in ("", str(exchange.settings.node_id)):
             configs = _of_broker(exchange, message)
         else:
             code, text = Code.INVALID_REQUEST, f"there is one broker, {exchange.settings.node_id}"
@@ -68,16 +77,17 @@ def _described(exchange: Exchange, message: Any, resource: Any) -> Any:
 
 
 def _of_topic(exchange: Exchange, message: Any, topic: Topic) -> list[Any]:
-    defaults = stream_config(exchange.settings)
+    settings = exchange.settings
+    held, defaults = values(topic.config, topic.options, settings), values(stream_config(settings), {}, settings)
     found = []
     for config in CONFIGS.values():
-        value, default = value_of(config, topic.config), value_of(config, defaults)
-        own = OPTION + config.name in topic.options or value != default
+        value = held[config.name]
+        own = is_own(config, topic, held, defaults)
         made = _config(exchange, message, config, value, OF_TOPIC if own else DEFAULT)
         if message.include_synonyms:
             synonym = _synonym(exchange)
             made.synonyms = [synonym(config.name, value, OF_TOPIC)] if own else []
-            made.synonyms.append(synonym(config.name, default, DEFAULT))
+            made.synonyms.append(synonym(config.name, defaults[config.name], DEFAULT))
         found.append(made)
     return found
 
@@ -117,49 +127,53 @@ def _of_broker(exchange: Exchange, message: Any) -> list[Any]:
     return [_config(exchange, message, Config(name, kind, ""), value, OF_BROKER) for name, kind, value in told]
 
 
-def topic_of(exchange: Exchange, name: str) -> Topic | None:
-    """The topic of this name, if there is one and it is a customer's."""
-    address = address_of(name)
-    if address is None or is_reserved(address):
-        return None
-    return exchange.port.topic(exchange.account, address)
-
-
 class _Alter:
-    """One IncrementalAlterConfigs request; each resource is changed whole or not at all."""
+    """One request that changes configurations; each resource is changed whole or not at all.
 
-    def __init__(self, exchange: Exchange, message: Any) -> None:
+    ``changes`` of a resource's entries and its topic gives what to change. Raises: ConfigError.
+    """
+
+    def __init__(
+        self, exchange: Exchange, message: Any, changes: Callable[[Exchange, list[Any], Topic], Iterable[Change]]
+    ) -> None:
         self.exchange = exchange
         self.message = message
+        self.changes = changes
         self.results: list[Any] = [None] * len(message.resources)
         self.left = 1 + len(message.resources)
         self.commits: dict[int, int] = {}
 
     def run(self) -> None:
+        named = Counter((resource.resource_type, resource.resource_name) for resource in self.message.resources)
         for at, resource in enumerate(self.message.resources):
-            topic = topic_of(self.exchange, resource.resource_name) if resource.resource_type == TOPIC else None
-            if resource.resource_type != TOPIC:
+            if named[resource.resource_type, resource.resource_name] > 1:
+                self._put(at, Code.INVALID_REQUEST, "the resource is named twice in the request")
+            elif resource.resource_type == BROKER and not may_manage_cluster(self.exchange):
+                self._put(at, Code.CLUSTER_AUTHORIZATION_FAILED, None)
+            elif resource.resource_type != TOPIC:
                 self._put(at, Code.INVALID_REQUEST, "only topics can be configured")
-            elif topic is None:
-                self._put(at, Code.UNKNOWN_TOPIC_OR_PARTITION, None)
             else:
-                self._alter(at, topic, resource.configs)
+                self._alter(at, resource.resource_name, resource.configs)
         self._one_done()
 
-    def _alter(self, at: int, topic: Topic, asked: list[Any]) -> None:
-        config, options = topic.config, dict(topic.options)
+    def _alter(self, at: int, name: str, asked: list[Any]) -> None:
+        exchange, address = self.exchange, address_of(name)
+        topic, code = find(exchange, name, MANAGE)
+        if topic is None and code is Code.TOPIC_AUTHORIZATION_FAILED:
+            self._put(at, code, None)
+            return
+        held = topic or Topic(exchange.account, address or NOWHERE, b"", (), (), stream_config(exchange.settings))
         try:
-            for one in asked:
-                if one.config_operation not in (SET, DELETE) or (one.config_operation == SET and one.value is None):
-                    raise ConfigError(f"{one.name}: only SET with a value and DELETE are supported")
-                value = one.value if one.config_operation == SET else None
-                config = changed(config, one.name, value, self.exchange.settings)
-                if value is None:
-                    options.pop(OPTION + one.name, None)
-                else:
-                    options[OPTION + one.name] = value
+            changes = self.changes(exchange, asked, held)
+            if address is None:
+                self._put(at, Code.INVALID_TOPIC_EXCEPTION, f"topic name {name!r} is illegal")
+                return
+            config, options = changed(held.config, held.options, changes, exchange.settings)
         except ConfigError as error:
             self._put(at, Code.INVALID_CONFIG, str(error))
+            return
+        if topic is None:
+            self._put(at, code, None)
             return
         if self.message.validate_only:
             self._put(at, Code.NONE, None)
@@ -197,5 +211,50 @@ class _Alter:
             self.exchange.reply(self.exchange.make(responses=self.results), self.commits)
 
 
+def _all(exchange: Exchange, asked: list[Any], topic: Topic) -> list[Change]:
+    """What is not named goes back to its default."""
+    changes: dict[str, str | None] = {name: None for name, config in CONFIGS.items() if OPTION + name in topic.options}
+    for one in asked:
+        if one.value is None:
+            raise ConfigError(f"Null value not supported for topic configs: {one.name}")
+        changes[one.name] = one.value
+    return list(changes.items())
+
+
+def _some(exchange: Exchange, asked: list[Any], topic: Topic) -> list[Change]:
+    held = values(topic.config, topic.options, exchange.settings)
+    changes: dict[str, str | None] = {}
+    for one in asked:
+        if one.name in changes:
+            raise ConfigError(f"{one.name} is named twice")
+        changes[one.name] = _operated(one, held)
+    return list(changes.items())
+
+
+def _operated(one: Any, held: dict[str, str]) -> str | None:
+    """The value that one entry of IncrementalAlterConfigs makes. Raises: ConfigError."""
+    operation = one.config_operation
+    if operation == DELETE:
+        return None
+    if operation not in (SET, APPEND, SUBTRACT):
+        raise ConfigError(f"{one.name}: there is no operation {operation}")
+    if one.value is None:
+        raise ConfigError(f"Null value not supported for: {one.name}")
+    if operation == SET:
+        return str(one.value)
+    config = CONFIGS.get(one.name)
+    if config is not None and config.kind != LIST:
+        raise ConfigError(f"{one.name} is no list to append to or subtract from")
+    words = [word for word in held.get(one.name, "").split(",") if word]
+    given = [word.strip() for word in one.value.split(",")]
+    if operation == APPEND:
+        return ",".join([*words, *(word for word in given if word not in words)])
+    return ",".join(word for word in words if word not in given)
+
+
+def alter_configs(exchange: Exchange, message: Any) -> None:
+    _Alter(exchange, message, _all).run()
+
+
 def incremental_alter_configs(exchange: Exchange, message: Any) -> None:
-    _Alter(exchange, message).run()
+    _Alter(exchange, message, _some).run()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocols.kafka.commits import may_read
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.group_requests import (
@@ -20,6 +21,7 @@ from protocols.kafka.group_requests import (
     DeleteGroups,
     Describe,
     Described,
+    FetchOffsets,
     Join,
     Joined,
     Leave,
@@ -239,15 +241,51 @@ def list_groups(exchange: Exchange, message: Any) -> None:
     exchange.call("groups", ListAll(exchange.account), answered)
 
 
-def delete_groups(exchange: Exchange, message: Any) -> None:
-    def answered(answer: Answer) -> None:
-        codes = answer.answer if isinstance(answer, Called) else None
-        if not isinstance(codes, tuple):
-            codes = tuple(_failure(answer) for _ in message.groups_names)
-        results = [
-            exchange.make("results", group_id=group_id, error_code=code)
-            for group_id, code in zip(message.groups_names, codes, strict=True)
-        ]
-        exchange.reply(exchange.make(results=results), _commits(answer))
+class _DeleteGroups:
+    """One request. Whoever may not read every topic that a group has offsets of may not delete the group."""
 
-    exchange.call("groups", DeleteGroups(exchange.account, tuple(message.groups_names)), answered)
+    def __init__(self, exchange: Exchange, message: Any) -> None:
+        self.exchange = exchange
+        self.names: list[str] = list(message.groups_names)
+        self.refused: set[str] = set()
+        self.left = 1
+
+    def run(self) -> None:
+        identity = self.exchange.session.identity
+        if identity is not None and not identity.all:
+            for group_id in self.names:
+                self.left += 1
+                self.exchange.call("groups", FetchOffsets(self.exchange.account, group_id, None), self._judge(group_id))
+        self._judged()
+
+    def _judge(self, group_id: str) -> Any:
+        def answered(answer: Answer) -> None:
+            found = answer.answer if isinstance(answer, Called) else None
+            if not isinstance(found, dict) or not all(may_read(self.exchange, topic) for topic, _ in found):
+                self.refused.add(group_id)
+            self._judged()
+
+        return answered
+
+    def _judged(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            names = tuple(name for name in self.names if name not in self.refused)
+            self.exchange.call("groups", DeleteGroups(self.exchange.account, names), self._answered)
+
+    def _answered(self, answer: Answer) -> None:
+        found = answer.answer if isinstance(answer, Called) else None
+        codes = iter(found if isinstance(found, tuple) else [_failure(answer)] * len(self.names))
+        results = [
+            self.exchange.make(
+                "results",
+                group_id=name,
+                error_code=Code.GROUP_AUTHORIZATION_FAILED if name in self.refused else next(codes),
+            )
+            for name in self.names
+        ]
+        self.exchange.reply(self.exchange.make(results=results), _commits(answer))
+
+
+def delete_groups(exchange: Exchange, message: Any) -> None:
+    _DeleteGroups(exchange, message).run()

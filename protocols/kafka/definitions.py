@@ -442,6 +442,68 @@ OffsetForLeaderEpoch 23 2-4 flexible 4
         partition int32
         leader_epoch int32 =-1
         end_offset int64 =-1
+DescribeAcls 29 1-3 flexible 2
+  request
+    resource_type_filter int8
+    resource_name_filter string?
+    pattern_type_filter int8 =3
+    principal_filter string?
+    host_filter string?
+    operation int8
+    permission_type int8
+  response
+    throttle_time_ms int32
+    error_code int16
+    error_message string?
+    resources []
+      resource_type int8
+      resource_name string
+      pattern_type int8 =3
+      acls []
+        principal string
+        host string
+        operation int8
+        permission_type int8
+CreateAcls 30 1-3 flexible 2
+  request
+    creations []
+      resource_type int8
+      resource_name string
+      resource_pattern_type int8 =3
+      principal string
+      host string
+      operation int8
+      permission_type int8
+  response
+    throttle_time_ms int32
+    results []
+      error_code int16
+      error_message string?
+DeleteAcls 31 1-3 flexible 2
+  request
+    filters []
+      resource_type_filter int8
+      resource_name_filter string?
+      pattern_type_filter int8 =3
+      principal_filter string?
+      host_filter string?
+      operation int8
+      permission_type int8
+  response
+    throttle_time_ms int32
+    filter_results []
+      error_code int16
+      error_message string?
+      matching_acls []
+        error_code int16
+        error_message string?
+        resource_type int8
+        resource_name string
+        pattern_type int8 =3
+        principal string
+        host string
+        operation int8
+        permission_type int8
 DescribeConfigs 32 1-4 flexible 4
   request
     resources []
@@ -469,6 +531,50 @@ DescribeConfigs 32 1-4 flexible 4
           source int8
         config_type int8 3+
         documentation string? 3+
+AlterConfigs 33 0-2 flexible 2
+  request
+    resources []
+      resource_type int8
+      resource_name string
+      configs []
+        name string
+        value string?
+    validate_only bool
+  response
+    throttle_time_ms int32
+    responses []
+      error_code int16
+      error_message string?
+      resource_type int8
+      resource_name string
+DescribeLogDirs 35 1-4 flexible 2
+  request
+    topics []?
+      topic string
+      partitions []int32
+  response
+    throttle_time_ms int32
+    error_code int16 3+
+    results []
+      error_code int16
+      log_dir string
+      topics []
+        name string
+        partitions []
+          partition_index int32
+          partition_size int64
+          offset_lag int64
+          is_future_key bool
+      total_bytes int64 4+ =-1
+      usable_bytes int64 4+ =-1
+SaslAuthenticate 36 0-2 flexible 2
+  request
+    auth_bytes bytes
+  response
+    error_code int16
+    error_message string?
+    auth_bytes bytes
+    session_lifetime_ms int64 1+
 CreatePartitions 37 0-3 flexible 2
   request
     topics []
@@ -509,6 +615,23 @@ IncrementalAlterConfigs 44 0-1 flexible 1
       error_message string?
       resource_type int8
       resource_name string
+ListPartitionReassignments 46 0-0 flexible 0
+  request
+    timeout_ms int32 =60000
+    topics []?
+      name string
+      partition_indexes []int32
+  response
+    throttle_time_ms int32
+    error_code int16
+    error_message string?
+    topics []
+      name string
+      partitions []
+        partition_index int32
+        replicas []int32
+        adding_replicas []int32
+        removing_replicas []int32
 OffsetDelete 47 0-0
   request
     group_id string
@@ -543,4 +666,24 @@ DescribeCluster 60 0-2 flexible 0
       rack string? =null
       is_fenced bool 2+
     cluster_authorized_operations int32 =-2147483648
+DescribeProducers 61 0-0 flexible 0
+  request
+    topics []
+      name string
+      partition_indexes []int32
+  response
+    throttle_time_ms int32
+    topics []
+      name string
+      partitions []
+        partition_index int32
+        error_code int16
+        error_message string? =null
+        active_producers []
+          producer_id int64
+          producer_epoch int32
+          last_sequence int32 =-1
+          last_timestamp int64 =-1
+          coordinator_epoch int32
+          current_txn_start_offset int64 =-1
 """

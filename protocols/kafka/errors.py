@@ -39,8 +39,11 @@ class Code(IntEnum):
     INVALID_SESSION_TIMEOUT = 26
     REBALANCE_IN_PROGRESS = 27
     TOPIC_AUTHORIZATION_FAILED = 29
+    GROUP_AUTHORIZATION_FAILED = 30
+    CLUSTER_AUTHORIZATION_FAILED = 31
     INVALID_TIMESTAMP = 32
     UNSUPPORTED_SASL_MECHANISM = 33
+    ILLEGAL_SASL_STATE = 34
     UNSUPPORTED_VERSION = 35
     TOPIC_ALREADY_EXISTS = 36
     INVALID_PARTITIONS = 37
@@ -49,12 +52,15 @@ class Code(IntEnum):
     INVALID_CONFIG = 40
     NOT_CONTROLLER = 41
     INVALID_REQUEST = 42
+    POLICY_VIOLATION = 44
     OUT_OF_ORDER_SEQUENCE_NUMBER = 45
     DUPLICATE_SEQUENCE_NUMBER = 46
     INVALID_PRODUCER_EPOCH = 47
     INVALID_TXN_STATE = 48
     TRANSACTIONAL_ID_AUTHORIZATION_FAILED = 53
+    SECURITY_DISABLED = 54
     KAFKA_STORAGE_ERROR = 56
+    SASL_AUTHENTICATION_FAILED = 58
     NON_EMPTY_GROUP = 68
     GROUP_ID_NOT_FOUND = 69
     FETCH_SESSION_ID_NOT_FOUND = 70
@@ -110,6 +116,10 @@ _CODES: tuple[tuple[ErrorCode, Code], ...] = (
 )
 
 
+FULL = ("records", "bytes", "address_records")
+"""Of a stream that discards what is new (JetStream), as conditions of a Rejected."""
+
+
 def code_of(error: ErrorCode) -> Code:
     """Kafka's code for each of the substrate's."""
     return next(code for listed, code in _CODES if listed is error)
@@ -127,6 +137,11 @@ def refusal(answer: Answer, failed: Code = Code.NOT_COORDINATOR) -> tuple[Code, 
             return Code.INVALID_PRODUCER_EPOCH, f"the producer's epoch is {answer.actual!r} by now"
         if answer.condition == "sequence":
             return Code.OUT_OF_ORDER_SEQUENCE_NUMBER, f"expected sequence {answer.actual!r}"
+        if answer.condition in FULL:
+            return (
+                Code.POLICY_VIOLATION,
+                f"the stream takes no more: its limit of {answer.condition} is {answer.actual!r}",
+            )
         return Code.INVALID_REQUEST, f"{answer.condition} is {answer.actual!r}"
     if isinstance(answer, Unknown):
         return Code.REQUEST_TIMED_OUT, answer.reason or "it is not known whether it happened"

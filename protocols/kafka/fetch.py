@@ -18,10 +18,10 @@ from __future__ import annotations
 from typing import Any
 
 from protocols.api import Handle
+from protocols.kafka.access import READ, find
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
-from protocols.kafka.mapping import address_of, is_reserved
-from substrate.api import Answer, Batches, ErrorCode, Level, Position, StreamError, StreamId, Tail, Topic
+from substrate.api import Answer, Batches, ErrorCode, Level, Position, StreamError, StreamId, Tail
 
 READ_COMMITTED = 1
 
@@ -31,14 +31,14 @@ class _Part:
 
     __slots__ = ("chunks", "code", "epoch", "index", "max_bytes", "next", "size", "stream", "tail", "topic")
 
-    def __init__(self, topic: str, asked: Any, stream: StreamId) -> None:
+    def __init__(self, topic: str, asked: Any, stream: StreamId, code: Code) -> None:
         self.topic = topic
         self.index: int = asked.partition
         self.stream = stream
         self.next: int = asked.fetch_offset
         self.max_bytes: int = max(asked.partition_max_bytes, 0)
         self.epoch: int = asked.current_leader_epoch
-        self.code = Code.NONE if stream else Code.UNKNOWN_TOPIC_OR_PARTITION
+        self.code = code
         self.chunks: list[bytes | memoryview] = []
         self.size = 0
         self.tail: Tail | None = None
@@ -62,9 +62,7 @@ class _Fetch:
         self.bytes_max = min(max(message.max_bytes, 0), exchange.settings.fetch_bytes_max)
         self.min_bytes = min(message.min_bytes, self.bytes_max)
         self.size = 0
-        self.parts = [
-            _Part(topic.topic, asked, stream) for topic in message.topics for asked, stream in _streams(exchange, topic)
-        ]
+        self.parts = [_Part(topic.topic, *found) for topic in message.topics for found in _streams(exchange, topic)]
         self._queue: list[_Part] = []
         self._at = 0
         self._walking = False
@@ -218,13 +216,15 @@ def fetch(exchange: Exchange, message: Any) -> None:
     _Fetch(exchange, message).run()
 
 
-def _streams(exchange: Exchange, topic: Any) -> list[tuple[Any, StreamId]]:
-    address = address_of(topic.topic)
-    found: Topic | None = None
-    if address is not None and not is_reserved(address):
-        found = exchange.port.topic(exchange.account, address)
-    streams = () if found is None else found.streams
+def _streams(exchange: Exchange, topic: Any) -> list[tuple[Any, StreamId, Code]]:
+    """Each partition asked for with its stream, or 0 and why not."""
+    found, code = find(exchange, topic.topic, READ)
+    if found is None:
+        return [(asked, StreamId(0), code) for asked in topic.partitions]
+    streams = found.streams
     return [
-        (asked, streams[asked.partition] if 0 <= asked.partition < len(streams) else StreamId(0))
+        (asked, streams[asked.partition], Code.NONE)
+        if 0 <= asked.partition < len(streams)
+        else (asked, StreamId(0), Code.UNKNOWN_TOPIC_OR_PARTITION)
         for asked in topic.partitions
     ]

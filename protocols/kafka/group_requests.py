@@ -101,7 +101,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class CommitOffsets:
-    """Answered with a Code for all of them."""
+    """Answered with a Code for all of them; ``unknown`` where a member of a group that is not there commits."""
 
     account: Account
     group_id: str
@@ -109,6 +109,7 @@ class CommitOffsets:
     instance_id: str | None
     generation: int
     offsets: tuple[tuple[Partition, Committed], ...]
+    unknown: Code = Code.ILLEGAL_GENERATION
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,7 +252,7 @@ class Groups:
         if group is not None:
             code = group.may_commit(request)
         else:
-            code = Code.NONE if request.generation < 0 else Code.ILLEGAL_GENERATION
+            code = Code.NONE if request.generation < 0 else request.unknown
         if code is not Code.NONE or not request.offsets:
             return Called(code)
         if group is None and len(self._ledger.entries) >= self.settings.groups_max:

@@ -1,4 +1,4 @@
-"""ApiVersions 0-4, Metadata 0-12, DescribeCluster 0-2, SaslHandshake 0-1: what a client asks before it works.
+"""ApiVersions 0-4, Metadata 0-12, DescribeCluster 0-2: what a client asks before it works.
 
 * ApiVersions tells what ``session.HANDLERS`` answers, nothing else. A version above ours gets a version 0 body with
   UNSUPPORTED_VERSION and the list (KIP-511); a client software name or version that is none gets INVALID_REQUEST. No
@@ -6,7 +6,8 @@
 * Metadata creates a topic that is not there if the request (from version 4 on) and the setting ``auto_create_topics`` allow it.
   One broker leads everything. Topic ids from version 10 on; by id from version 12 on.
 * Isr and replicas are this one broker.
-* SaslHandshake: no mechanism is configured; every one is UNSUPPORTED_SASL_MECHANISM with an empty list.
+* What a user may not describe (``access``) is not listed; asked for by name it is TOPIC_AUTHORIZATION_FAILED, also where it
+  would have to be created by somebody who may not.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import re
 from typing import Any
 
 from protocols.api import WireError
+from protocols.kafka.access import MANAGE, is_hidden, listed, may, may_manage_cluster, operations
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
-from protocols.kafka.mapping import address_of, is_reserved, name_of
+from protocols.kafka.mapping import address_of
 from protocols.kafka.topics import creation
 from protocols.kafka.wire import API_VERSIONS, Header
 from substrate.api import Address, Answer, Called, ErrorCode, StreamError, StreamId, Tail, Topic
@@ -28,11 +30,10 @@ EPOCHS_FROM = 7
 """Metadata tells leader epochs. librdkafka sends 0 for an epoch that it was not told, and is fenced then."""
 _SOFTWARE = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?")
 NO_OPERATIONS = -(1 << 31)
-TOPIC_OPERATIONS = sum(1 << operation for operation in (3, 4, 5, 6, 7, 8, 10, 11))
-"""READ, WRITE, CREATE, DELETE, ALTER, DESCRIBE, DESCRIBE_CONFIGS, ALTER_CONFIGS (AclOperation.java, behaviour)."""
 CLUSTER_OPERATIONS = sum(1 << operation for operation in (5, 7, 8, 9, 10, 11, 12))
-GROUP_OPERATIONS = sum(1 << operation for operation in (3, 6, 8))
 NO_ID = bytes(16)
+NOWHERE = Address(b"")
+"""In place of the address of a name that no topic can have."""
 CREATED_MAX = 100
 """Topics that one Metadata request may create; clients ask again for the others."""
 BROKERS = 1
@@ -77,12 +78,10 @@ class _Metadata:
     def run(self) -> None:
         exchange, asked = self.exchange, self.message.topics
         if asked is None or (exchange.version == 0 and not asked):
-            for topic in exchange.port.topics(exchange.account):
-                name = name_of(topic.name)
-                if name is not None and not is_reserved(topic.name):
-                    self.found.append(self._topic(topic, name))
+            for topic, name in listed(exchange):
+                self.found.append(self._topic(topic, name))
         else:
-            by_id = {topic.topic_id: topic for topic in exchange.port.topics(exchange.account)} if _by_id(asked) else {}
+            by_id = {topic.topic_id: (topic, name) for topic, name in listed(exchange)} if _by_id(asked) else {}
             seen: set[tuple[str | None, bytes]] = set()
             for wanted in asked:
                 if (wanted.name, wanted.topic_id) not in seen:
@@ -90,30 +89,34 @@ class _Metadata:
                     self._look_up(wanted, by_id)
         self._one_done()
 
-    def _look_up(self, wanted: Any, by_id: dict[bytes, Topic]) -> None:
+    def _look_up(self, wanted: Any, by_id: dict[bytes, tuple[Topic, str]]) -> None:
         if self.exchange.version < IDS_FROM and (wanted.name is None or wanted.topic_id != NO_ID):
             self.found.append(self._refused(wanted.name or "", Code.INVALID_REQUEST))
             return
         if wanted.name is None:
-            topic = by_id.get(wanted.topic_id)
-            name = None if topic is None or is_reserved(topic.name) else name_of(topic.name)
-            if topic is None or name is None:
+            known = by_id.get(wanted.topic_id)
+            if known is None:
                 self.found.append(self._refused(None, Code.UNKNOWN_TOPIC_ID, wanted.topic_id))
             else:
-                self.found.append(self._topic(topic, name))
+                self.found.append(self._topic(*known))
             return
         address = address_of(wanted.name)
         if address is None:
             self.found.append(self._refused(wanted.name, Code.INVALID_TOPIC_EXCEPTION))
             return
-        if is_reserved(address):
+        if is_hidden(self.exchange, address):
             self.found.append(self._refused(wanted.name, Code.UNKNOWN_TOPIC_OR_PARTITION))
+            return
+        if not may(self.exchange, None, address):
+            self.found.append(self._refused(wanted.name, Code.TOPIC_AUTHORIZATION_FAILED))
             return
         topic = self.exchange.port.topic(self.exchange.account, address)
         if topic is not None:
             self.found.append(self._topic(topic, wanted.name))
         elif self._may_create():
-            if self.created < CREATED_MAX:
+            if not may(self.exchange, MANAGE, address):
+                self.found.append(self._refused(wanted.name, Code.TOPIC_AUTHORIZATION_FAILED))
+            elif self.created < CREATED_MAX:
                 self._create(wanted.name, address)
             else:
                 self.found.append(self._refused(wanted.name, Code.LEADER_NOT_AVAILABLE))
@@ -157,19 +160,23 @@ class _Metadata:
             return
         exchange = self.exchange
         wants_cluster = self.message.include_cluster_authorized_operations
+        cluster = CLUSTER_OPERATIONS if may_manage_cluster(exchange) else 0
         exchange.reply(
             exchange.make(
                 brokers=[_broker(exchange, "node_id", ("brokers",))],
                 cluster_id=exchange.settings.cluster_id,
                 controller_id=exchange.settings.node_id,
                 topics=self.found,
-                cluster_authorized_operations=CLUSTER_OPERATIONS if wants_cluster else NO_OPERATIONS,
+                cluster_authorized_operations=cluster if wants_cluster else NO_OPERATIONS,
             ),
             self.commits,
         )
 
     def _refused(self, name: str | None, code: Code, topic_id: bytes = NO_ID) -> Any:
-        return self.exchange.make("topics", error_code=code, name=name, topic_id=topic_id)
+        made = self.exchange.make("topics", error_code=code, name=name, topic_id=topic_id)
+        if self.message.include_topic_authorized_operations and name and code is not Code.TOPIC_AUTHORIZATION_FAILED:
+            made.topic_authorized_operations = operations(self.exchange, address_of(name) or NOWHERE)
+        return made
 
     def _topic(self, topic: Topic, name: str) -> Any:
         wants = self.message.include_topic_authorized_operations
@@ -178,7 +185,7 @@ class _Metadata:
             name=name,
             topic_id=topic.topic_id,
             partitions=[self._partition(index, stream) for index, stream in enumerate(topic.streams)],
-            topic_authorized_operations=TOPIC_OPERATIONS if wants else NO_OPERATIONS,
+            topic_authorized_operations=operations(self.exchange, topic.name) if wants else NO_OPERATIONS,
         )
 
     def _partition(self, index: int, stream: StreamId) -> Any:
@@ -223,15 +230,12 @@ def describe_cluster(exchange: Exchange, message: Any) -> None:
         text = f"this is a broker's endpoint, not of type {message.endpoint_type}"
         exchange.reply(exchange.make(error_code=Code.MISMATCHED_ENDPOINT_TYPE, error_message=text))
         return
+    may_do = CLUSTER_OPERATIONS if may_manage_cluster(exchange) else 0
     exchange.reply(
         exchange.make(
             cluster_id=exchange.settings.cluster_id,
             controller_id=exchange.settings.node_id,
             brokers=[_broker(exchange, "broker_id", ("brokers",))],
-            cluster_authorized_operations=CLUSTER_OPERATIONS if wants else NO_OPERATIONS,
+            cluster_authorized_operations=may_do if wants else NO_OPERATIONS,
         )
     )
-
-
-def sasl_handshake(exchange: Exchange, message: Any) -> None:
-    exchange.reply(exchange.make(error_code=Code.UNSUPPORTED_SASL_MECHANISM))

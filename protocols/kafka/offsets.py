@@ -11,25 +11,28 @@ from __future__ import annotations
 
 from typing import Any
 
+from protocols.kafka.access import Right, find
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
-from protocols.kafka.mapping import address_of, is_reserved
-from substrate.api import Answer, Found, StreamId, Tail
+from substrate.api import Answer, Found, Level, StreamId, Tail
 
 READ_COMMITTED = 1
 LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL = -1, -2, -3, -4
 FIRST_VERSION = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8}
 
 
-class _Partitions:
-    """Answers of a request over partitions, in its order; the reply goes out when the last is there."""
+class Partitions:
+    """Answers of a request over partitions, in its order; the reply goes out when the last is there.
+
+    ``name`` is the field of a topic's name; ``partitions`` that of the request's partitions.
+    """
 
     __slots__ = ("_exchange", "_field", "_left", "_topics")
 
-    def __init__(self, exchange: Exchange, message: Any, name: str) -> None:
+    def __init__(self, exchange: Exchange, message: Any, name: str, partitions: str = "partitions") -> None:
         self._exchange = exchange
         self._field = name
-        self._topics = [(getattr(topic, name), [None] * len(topic.partitions)) for topic in message.topics]
+        self._topics = [(getattr(topic, name), [None] * len(getattr(topic, partitions))) for topic in message.topics]
         self._left = 1 + sum(len(found) for _, found in self._topics)
 
     def put(self, topic: int, at: int, found: Any) -> None:
@@ -44,13 +47,14 @@ class _Partitions:
             self._exchange.reply(make(topics=topics))
 
 
-def stream_of(exchange: Exchange, name: str, partition: int) -> StreamId:
-    """The stream of a partition; 0: there is none."""
-    address = address_of(name)
-    topic = None if address is None or is_reserved(address) else exchange.port.topic(exchange.account, address)
-    if topic is None or not 0 <= partition < len(topic.streams):
-        return StreamId(0)
-    return topic.streams[partition]
+def stream_of(exchange: Exchange, name: str, partition: int, right: Right | None) -> tuple[StreamId, Code]:
+    """The stream of a partition if this user has this right on it (None: any); 0, and why not."""
+    topic, code = find(exchange, name, right)
+    if topic is None:
+        return StreamId(0), code
+    if not 0 <= partition < len(topic.streams):
+        return StreamId(0), Code.UNKNOWN_TOPIC_OR_PARTITION
+    return topic.streams[partition], Code.NONE
 
 
 def epoch_refusal(asked: int, actual: int) -> Code:
@@ -61,11 +65,11 @@ def epoch_refusal(asked: int, actual: int) -> Code:
 
 
 def list_offsets(exchange: Exchange, message: Any) -> None:
-    answers = _Partitions(exchange, message, "name")
+    answers = Partitions(exchange, message, "name")
     for at_topic, topic in enumerate(message.topics):
         for at, asked in enumerate(topic.partitions):
-            stream = stream_of(exchange, topic.name, asked.partition_index)
-            _ListOffset(exchange, message.isolation_level, asked, stream, answers, at_topic, at).run()
+            stream, code = stream_of(exchange, topic.name, asked.partition_index, None)
+            _ListOffset(exchange, message.isolation_level, asked, stream, answers, at_topic, at).run(code)
     answers.done()
 
 
@@ -80,7 +84,7 @@ class _ListOffset:
         isolation: int,
         asked: Any,
         stream: StreamId,
-        answers: _Partitions,
+        answers: Partitions,
         at_topic: int,
         at: int,
     ) -> None:
@@ -92,10 +96,10 @@ class _ListOffset:
         self.at_topic = at_topic
         self.at = at
 
-    def run(self) -> None:
+    def run(self, code: Code) -> None:
         time_ms = self.asked.timestamp
         if not self.stream:
-            self._put(Code.UNKNOWN_TOPIC_OR_PARTITION)
+            self._put(code)
         elif time_ms < EARLIEST_LOCAL or self.exchange.version < FIRST_VERSION.get(time_ms, 0):
             self._put(Code.UNSUPPORTED_VERSION)
         else:
@@ -117,7 +121,8 @@ class _ListOffset:
         else:
             kind = "max_time" if time_ms == MAX_TIMESTAMP else "find_time"
             token = self.exchange.ask(self._found)
-            self.exchange.port.query(kind, self.stream, token, time_ms=max(time_ms, 0))
+            level = Level.STABLE if self.isolation == READ_COMMITTED else Level.COMMITTED
+            self.exchange.port.query(kind, self.stream, token, time_ms=max(time_ms, 0), level=level)
 
     def _found(self, answer: Answer) -> None:
         if not isinstance(answer, Found):
@@ -142,11 +147,11 @@ class _ListOffset:
 
 
 def offset_for_leader_epoch(exchange: Exchange, message: Any) -> None:
-    answers = _Partitions(exchange, message, "topic")
+    answers = Partitions(exchange, message, "topic")
     for at_topic, topic in enumerate(message.topics):
         for at, asked in enumerate(topic.partitions):
-            stream = stream_of(exchange, topic.topic, asked.partition)
-            _EndOfEpoch(exchange, asked, stream, answers, at_topic, at).run()
+            stream, code = stream_of(exchange, topic.topic, asked.partition, None)
+            _EndOfEpoch(exchange, asked, stream, answers, at_topic, at).run(code)
     answers.done()
 
 
@@ -156,7 +161,7 @@ class _EndOfEpoch:
     __slots__ = ("answers", "asked", "at", "at_topic", "exchange", "stream", "tail")
 
     def __init__(
-        self, exchange: Exchange, asked: Any, stream: StreamId, answers: _Partitions, at_topic: int, at: int
+        self, exchange: Exchange, asked: Any, stream: StreamId, answers: Partitions, at_topic: int, at: int
     ) -> None:
         self.exchange = exchange
         self.asked = asked
@@ -165,11 +170,11 @@ class _EndOfEpoch:
         self.at_topic = at_topic
         self.at = at
 
-    def run(self) -> None:
+    def run(self, code: Code) -> None:
         if self.stream:
             self.exchange.port.query("tail", self.stream, self.exchange.ask(self._tail))
         else:
-            self._put(Code.UNKNOWN_TOPIC_OR_PARTITION)
+            self._put(code)
 
     def _tail(self, answer: Answer) -> None:
         if not isinstance(answer, Tail):

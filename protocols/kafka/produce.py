@@ -1,42 +1,71 @@
 """Produce 3-11 (advertised from 0: see ``session.advertised``).
 
-A batch is opaque: its 61-byte header is looked at, its CRC is checked where it is appended, its records are never
-decompressed. The bytes are copied once, out of the connection's buffer.
+A batch is opaque: its 61-byte header is looked at, its CRC is checked where it is appended, its records are not
+decompressed. The bytes are copied once, out of the connection's buffer. Only a topic that asks for it (``topic_config.Rules``:
+compaction, another compression, bounds of time that the header cannot answer) has its records looked at.
 
 * acks=-1 is answered when the batch is durable as its topic promises, acks=1 when it is ordered and written to the
   operating system, acks=0 never (an error closes the connection). ``timeout_ms`` has nothing to bound: durability does not
   wait for others.
 * Refused, each partition for itself (UnifiedLog.scala, LogValidator.java, ProduceRequest.validateRecords, behaviour): not
-  exactly one batch, magic other than 2, a base offset, wrong counts, control batches, unknown attribute bits, a sequence
-  missing behind a producer id -> INVALID_RECORD; CRC or length wrong -> CORRUPT_MESSAGE; larger than max.message.bytes ->
-  MESSAGE_TOO_LARGE; the log append time bit -> INVALID_TIMESTAMP; zstd below version 7 -> UNSUPPORTED_COMPRESSION_TYPE.
+  exactly one whole batch, magic other than 2, a base offset, wrong counts, control batches, unknown attribute bits, a sequence
+  missing behind a producer id, in a compacted topic a record without a key -> INVALID_RECORD; CRC wrong -> CORRUPT_MESSAGE;
+  larger than max.message.bytes -> MESSAGE_TOO_LARGE; the log append time bit, a timestamp out of the topic's bounds ->
+  INVALID_TIMESTAMP; zstd below version 7 -> UNSUPPORTED_COMPRESSION_TYPE. The records at fault are listed (KIP-467), the
+  first ``RECORD_ERRORS_MAX`` of them.
 * Idempotent producers (KIP-98): the stream layer keeps each one's last five batches; a duplicate answers its first offset,
   a gap OUT_OF_ORDER_SEQUENCE_NUMBER, an old epoch INVALID_PRODUCER_EPOCH.
 * Deviations: ``log_start_offset`` is told as -1 (not known); transactions are refused
-  (TRANSACTIONAL_ID_AUTHORIZATION_FAILED; a transactional batch without an id: INVALID_TXN_STATE).
+  (TRANSACTIONAL_ID_AUTHORIZATION_FAILED). ``after`` bounds are judged by the batch's largest timestamp as its header says.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from protocols.kafka.access import WRITE, find
+from protocols.kafka.compression import recompressed
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
-from protocols.kafka.mapping import address_of, is_reserved
+from protocols.kafka.topic_config import LONG_MAX, Rules, rules
 from substrate.api import Ack, Answer, Appended, ErrorCode, StreamError, StreamId, Topic
-from substrate.batch import COMPRESSION, CONTROL, HEADER_BYTES, LOG_APPEND_TIME, TRANSACTIONAL, Header, header
+from substrate.batch import (
+    COMPRESSION,
+    CONTROL,
+    HEADER_BYTES,
+    LOG_APPEND_TIME,
+    TRANSACTIONAL,
+    BatchError,
+    Header,
+    check,
+    decode,
+    header,
+    keys,
+)
 
 ACKS = {-1: Ack.DURABLE, 0: Ack.ORDERED, 1: Ack.ORDERED}
 KNOWN_ATTRIBUTES = COMPRESSION | LOG_APPEND_TIME | TRANSACTIONAL | CONTROL
 ZSTD = 4
 
+RECORD_ERRORS_MAX = 100
+NO_TIMESTAMP = -1
 Refusal = tuple[Code, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Faults:
+    """Records that may not be stored: (index in the batch, why)."""
+
+    code: Code
+    text: str
+    records: tuple[tuple[int, str], ...]
 
 
 class _Produce:
     """One request: an answer per partition, in the request's order."""
 
-    __slots__ = ("acks", "answers", "commits", "exchange", "left", "message", "refused")
+    __slots__ = ("acks", "answers", "commits", "exchange", "left", "message", "refused", "stamped")
 
     def __init__(self, exchange: Exchange, message: Any) -> None:
         self.exchange = exchange
@@ -47,6 +76,8 @@ class _Produce:
         self.commits: dict[int, int] = {}
         self.left = 0
         self.refused = False
+        self.stamped: set[int] = set()
+        """Places of ``answers`` whose topic has LogAppendTime."""
 
     def run(self) -> None:
         exchange, message = self.exchange, self.message
@@ -54,13 +85,13 @@ class _Produce:
         partitions = [(topic, partition) for topic in message.topic_data for partition in topic.partition_data]
         self.left = exchange.places = max(1, len(partitions))
         self.answers = [None] * len(partitions)
-        name, found = "", None
+        name, found, code = "", None, Code.NONE
         for at, (topic, partition) in enumerate(partitions):
             if topic.name != name:
                 name = topic.name
-                found = _topic(exchange, name)
+                found, code = find(exchange, name, WRITE)
             records, partition.records = partition.records, None
-            self._append(at, found, partition.index, records, whole)
+            self._append(at, name, found, partition.index, records, (code, "") if found is None else None, whole)
         if not partitions:
             self._finish()
 
@@ -72,34 +103,49 @@ class _Produce:
         return None
 
     def _append(
-        self, at: int, topic: Topic | None, index: int, records: memoryview | None, whole: Refusal | None
+        self,
+        at: int,
+        name: str,
+        topic: Topic | None,
+        index: int,
+        records: memoryview | None,
+        refused: Refusal | None,
+        whole: Refusal | None,
     ) -> None:
         def answered(answer: Answer) -> None:
-            self.answers[at] = index, answer
             if type(answer) is Appended and self.acks == -1:
                 self.commits[answer.shard] = max(self.commits.get(answer.shard, 0), answer.commit)
+            if topic is not None and topic.config.append_time:
+                self.stamped.add(at)
+            self.answers[at] = index, answer
             self.left -= 1
             if self.left == 0:
                 self._finish()
 
-        refused = whole
         if refused is None and (topic is None or not 0 <= index < len(topic.streams)):
             refused = Code.UNKNOWN_TOPIC_OR_PARTITION, ""
         if refused is None:
             assert topic is not None
-            refused = refuse_batch(records, self.exchange.version, topic.config.record_bytes_max)
+            refused = refuse_batch(records, self.exchange.version, topic.config.record_bytes_max, whole)
         if refused is not None:
             answered(refused)
             return
         assert topic is not None and records is not None
         stream: StreamId = topic.streams[index]
-        port = self.exchange.port
-        batch = records if self.exchange.session.keeps_data else bytearray(records)  # else the bytes are only borrowed
-        port.append(stream, batch, ACKS[self.acks], self.exchange.ask(answered))
+        # what is not the session's to keep is only borrowed
+        batch: memoryview | bytearray = records if self.exchange.session.keeps_data else bytearray(records)
+        held_to, head, now_ms = rules(topic), header(records), self.exchange.now_ns // 1_000_000
+        if must_look(head, held_to, topic, now_ms):
+            found = looked_at(batch, head, held_to, f"{name}-{index}", topic, now_ms)
+            if isinstance(found, tuple | Faults):
+                answered(found)
+                return
+            batch = found
+        self.exchange.port.append(stream, batch, ACKS[self.acks], self.exchange.ask(answered))
 
     def _finish(self) -> None:
         exchange = self.exchange
-        made = [self._partition(index, answer) for index, answer in self.answers]
+        made = [self._partition(at, index, answer) for at, (index, answer) in enumerate(self.answers)]
         if self.acks == 0:
             exchange.silent()
             if self.refused:
@@ -112,45 +158,55 @@ class _Produce:
             at += count
         exchange.reply(exchange.make(responses=responses), self.commits)
 
-    def _partition(self, index: int, answer: Answer | Refusal) -> Any:
-        path = ("responses", "partition_responses")
+    def _partition(self, at: int, index: int, answer: Answer | Refusal | Faults) -> Any:
+        make, path = self.exchange.make, ("responses", "partition_responses")
         if type(answer) is Appended:
-            return self.exchange.make(*path, index=index, base_offset=answer.base)
+            time_ms = answer.timestamp_ms if at in self.stamped else NO_TIMESTAMP
+            return make(*path, index=index, base_offset=answer.base, log_append_time_ms=time_ms)
         self.refused = True
-        if isinstance(answer, StreamError) and answer.code is ErrorCode.INVALID:
+        errors: list[Any] = []
+        if isinstance(answer, Faults):
+            code, text = answer.code, answer.text
+            errors = [
+                make(*path, "record_errors", batch_index=number, batch_index_error_message=why)
+                for number, why in answer.records[:RECORD_ERRORS_MAX]
+            ]
+        elif isinstance(answer, StreamError) and answer.code is ErrorCode.INVALID:
             code, text = Code.INVALID_RECORD, answer.detail
         elif isinstance(answer, tuple):
             code, text = answer
         else:
             code, text = refusal(answer)
-        return self.exchange.make(*path, index=index, error_code=code, base_offset=-1, error_message=text or None)
+        return make(
+            *path, index=index, error_code=code, base_offset=-1, error_message=text or None, record_errors=errors
+        )
 
 
 def produce(exchange: Exchange, message: Any) -> None:
     _Produce(exchange, message).run()
 
 
-def _topic(exchange: Exchange, name: str) -> Topic | None:
-    address = address_of(name)
-    if address is None or is_reserved(address):
-        return None
-    return exchange.port.topic(exchange.account, address)
+def refuse_batch(
+    records: memoryview | None, version: int, batch_bytes_max: int, whole: Refusal | None = None
+) -> Refusal | None:
+    """Why this is not one batch that a producer may send; None: it may be appended (its CRC is judged there).
 
-
-def refuse_batch(records: memoryview | None, version: int, batch_bytes_max: int) -> Refusal | None:
-    """Why this is not one batch that a producer may send; None: it may be appended (its CRC is judged there)."""
+    ``whole`` is why nothing of the request may be: told of what has the form of a batch.
+    """
     if records is None or len(records) == 0:
         return Code.INVALID_RECORD, "no record batch"
     if len(records) < HEADER_BYTES:
-        return Code.CORRUPT_MESSAGE, f"a batch of {len(records)} bytes, its header has {HEADER_BYTES}"
+        return Code.INVALID_RECORD, f"a batch of {len(records)} bytes, its header has {HEADER_BYTES}"
     head: Header = header(records)
     if head.magic != 2:
         return Code.INVALID_RECORD, f"magic {head.magic}, only 2 is spoken"
     size = head.length + 12
     if size < HEADER_BYTES or size > len(records):
-        return Code.CORRUPT_MESSAGE, f"the batch says {size} bytes, {len(records)} came"
+        return Code.INVALID_RECORD, f"the batch says {size} bytes, {len(records)} came"
     if size < len(records):
         return Code.INVALID_RECORD, "more than one record batch"
+    if whole is not None:
+        return whole
     if size > batch_bytes_max:
         return Code.MESSAGE_TOO_LARGE, f"batch of {size} bytes, limit {batch_bytes_max}"
     if head.base_offset != 0:
@@ -167,7 +223,7 @@ def _refuse_attributes(head: Header, version: int) -> Refusal | None:
     if attributes & CONTROL:
         return Code.INVALID_RECORD, "a control batch from a client"
     if attributes & TRANSACTIONAL:
-        return Code.INVALID_TXN_STATE, "a transactional batch outside of a transaction"
+        return Code.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "a transactional batch outside of a transaction"
     if attributes & LOG_APPEND_TIME:
         return Code.INVALID_TIMESTAMP, "log append time is the broker's to set"
     if attributes & COMPRESSION == ZSTD and version < 7:
@@ -175,3 +231,52 @@ def _refuse_attributes(head: Header, version: int) -> Refusal | None:
     if head.producer_id >= 0 and (head.base_sequence < 0 or head.producer_epoch < 0):
         return Code.INVALID_RECORD, "a producer id without epoch or sequence"
     return None
+
+
+def must_look(head: Header, held_to: Rules, topic: Topic, now_ms: int) -> bool:
+    """Whether a batch's records must be looked at before it is stored, or changed."""
+    if held_to.keyed or (held_to.codec >= 0 and held_to.codec != head.attributes & COMPRESSION):
+        return True
+    if topic.config.append_time:
+        return False
+    return held_to.before_ms < LONG_MAX or max(head.base_timestamp, head.max_timestamp) > now_ms + held_to.after_ms
+
+
+def looked_at(
+    batch: memoryview | bytearray, head: Header, held_to: Rules, where: str, topic: Topic, now_ms: int
+) -> memoryview | bytearray | Refusal | Faults:
+    """The batch as it may be stored, or why it may not be."""
+    try:
+        check(batch)
+        if held_to.keyed:
+            text = f"Compacted topic cannot accept message without key in topic partition {where}"
+            faults = tuple((position, text) for position, key, _ in keys(batch) if key is None)
+            if faults:
+                return Faults(Code.INVALID_RECORD, f"{len(faults)} records have no key", faults)
+        if not topic.config.append_time:
+            late = _untimely(batch, held_to, now_ms)
+            if late:
+                return Faults(
+                    Code.INVALID_TIMESTAMP, "One or more records have been rejected due to invalid timestamp", late
+                )
+        if held_to.codec in (-1, head.attributes & COMPRESSION):
+            return batch
+        made = recompressed(batch, held_to.codec)
+    except BatchError as error:
+        return Code.CORRUPT_MESSAGE if error.reason == "crc" else Code.INVALID_RECORD, str(error)
+    if len(made) > topic.config.record_bytes_max:
+        return Code.MESSAGE_TOO_LARGE, f"batch of {len(made)} bytes, limit {topic.config.record_bytes_max}"
+    return made
+
+
+def _untimely(batch: memoryview | bytearray, held_to: Rules, now_ms: int) -> tuple[tuple[int, str], ...]:
+    least, most = now_ms - held_to.before_ms, now_ms + held_to.after_ms
+    within = f"The timestamp should be within [{least}, {most}]"
+    return tuple(
+        (
+            record.position,
+            f"Timestamp {record.timestamp_ms} of message with offset {record.position} is out of range. " + within,
+        )
+        for record in decode(batch, b"")
+        if record.timestamp_ms != NO_TIMESTAMP and not least <= record.timestamp_ms <= most
+    )

@@ -16,15 +16,30 @@ from types import MappingProxyType
 from typing import Any
 
 from protocols.api import Identity, Port, WireError
-from protocols.kafka import commits, configs, coordination, fetch, metadata, offsets, produce, producers, topics
+from protocols.kafka import (
+    access_lists,
+    commits,
+    configs,
+    coordination,
+    fetch,
+    logs,
+    metadata,
+    offsets,
+    produce,
+    producers,
+    sasl,
+    topics,
+)
 from protocols.kafka.exchange import Exchange, Settings, Then
 from protocols.kafka.schema import APIS
-from protocols.kafka.wire import API_VERSIONS, frame_bytes, read_header
+from protocols.kafka.wire import API_VERSIONS, LENGTH, frame_bytes, read_header
 from protocols.outbox import Outbox
 from substrate.api import Account, Answer
 
 __all__ = ["HANDLERS", "KafkaSession", "Settings", "advertised"]
 
+SASL_HANDSHAKE, SASL_AUTHENTICATE = 17, 36
+NOBODYS = Account("")
 Handler = Callable[[Exchange, Any], None]
 
 HANDLERS: MappingProxyType[int, Handler] = MappingProxyType(
@@ -42,18 +57,26 @@ HANDLERS: MappingProxyType[int, Handler] = MappingProxyType(
         14: coordination.sync_group,
         15: coordination.describe_groups,
         16: coordination.list_groups,
-        17: metadata.sasl_handshake,
+        17: sasl.sasl_handshake,
         19: topics.create_topics,
         20: topics.delete_topics,
         21: topics.delete_records,
         22: producers.init_producer_id,
         23: offsets.offset_for_leader_epoch,
+        29: access_lists.describe_acls,
+        30: access_lists.create_acls,
+        31: access_lists.delete_acls,
         32: configs.describe_configs,
+        33: configs.alter_configs,
+        35: logs.describe_log_dirs,
+        36: sasl.sasl_authenticate,
         37: topics.create_partitions,
         42: coordination.delete_groups,
         44: configs.incremental_alter_configs,
+        46: logs.list_partition_reassignments,
         47: commits.offset_delete,
         60: metadata.describe_cluster,
+        61: logs.describe_producers,
     }
 )
 """By API key; ApiVersions itself is answered by the session, from this table."""
@@ -76,8 +99,9 @@ class KafkaSession:
     """See ``protocols.api.Session``."""
 
     __slots__ = (
-        "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "closing", "deadline_ns", "identity",
-        "in_flight", "keeps_data", "now_ns", "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
+        "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "authenticating",
+        "bare_tokens", "closing", "deadline_ns", "deaf", "identity", "in_flight", "keeps_data", "may_authenticate", "now_ns",
+        "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
     )  # fmt: skip
 
     def __init__(self, port: Port, settings: Settings | None = None) -> None:
@@ -91,6 +115,13 @@ class KafkaSession:
         self.now_ns = 0
         self.identity: Identity | None = None
         self.account: Account | None = None
+        """None: nobody is known here yet, and nothing is answered but who one may be."""
+        self.may_authenticate = False
+        self.authenticating: sasl.Exchanged | None = None
+        self.bare_tokens = False
+        """Tokens come as frames of their own, not in SaslAuthenticate (SaslHandshake 0)."""
+        self.deaf = False
+        """Authentication failed: nothing more is read, the connection is closed in a moment."""
         self.peer = ("", 0)
         self.in_flight = 0
         self.owed_bytes = 0
@@ -109,8 +140,7 @@ class KafkaSession:
         self.now_ns = self._heard_ns = now_ns
         self.identity = self.port.identify(None, None)
         self.account = self.identity.account if self.identity is not None else None
-        if self.account is None:  # users are configured, and no SASL mechanism is spoken
-            self.abandon("anonymous")
+        self.may_authenticate = self.port.users
         self._set_deadline()
 
     def receive(self, data: bytearray | memoryview, start: int, end: int, now_ns: int) -> int:
@@ -119,13 +149,12 @@ class KafkaSession:
         self.wants_bytes = 0
         self._within_frame = False
         self.keeps_data = type(data) is bytearray
-        settings = self.settings
         view = memoryview(data)
-        while not self.closing:
+        while not (self.closing or self.deaf):
             if self._must_wait():
                 self._stopped = True
                 break
-            size = frame_bytes(data, start, end, settings.request_bytes_max, settings.other_bytes_max)
+            size = self._frame_bytes(data, start, end)
             if size == 0 or start + size > end:
                 self._within_frame = start < end
                 self.wants_bytes = size
@@ -133,7 +162,22 @@ class KafkaSession:
             self._handle(view[start + 4 : start + size])
             start += size
         self._set_deadline()
-        return end if self.closing else start
+        return end if self.closing or self.deaf else start
+
+    def _frame_bytes(self, data: bytearray | memoryview, start: int, end: int) -> int:
+        """How many bytes the next frame takes; 0: not known yet. Raises: WireError."""
+        settings = self.settings
+        if self.account is not None:
+            return frame_bytes(data, start, end, settings.request_bytes_max, settings.other_bytes_max)
+        limit = min(sasl.TOKEN_BYTES_MAX, settings.request_bytes_max)
+        if self.authenticating is None or not self.bare_tokens:
+            return frame_bytes(data, start, end, limit, limit)
+        if end - start < 4:
+            return 0
+        (length,) = LENGTH.unpack_from(data, start)
+        if not 0 <= length <= limit:
+            raise WireError(f"token of {length} bytes, limit {limit}")
+        return 4 + int(length)
 
     @property
     def blocked(self) -> bool:
@@ -147,10 +191,13 @@ class KafkaSession:
         return bool(self.outbox.size() + self.owed_bytes > settings.unsent_bytes_max)
 
     def _handle(self, frame: memoryview) -> None:
-        header = read_header(frame)
-        if self.account is None:
+        if self.bare_tokens and self.authenticating is not None:
+            sasl.bare_token(self, self.authenticating, bytes(frame))
             return
-        exchange = Exchange(self, header, self.account, len(frame))
+        header = read_header(frame)
+        if self.account is None and not self._may_ask(header.api_key):
+            raise WireError(f"{APIS[header.api_key].name} before authentication")
+        exchange = Exchange(self, header, self.account or NOBODYS, len(frame))
         if header.api_key == API_VERSIONS:
             metadata.api_versions(exchange, frame, header, advertised())
             return
@@ -161,6 +208,12 @@ class KafkaSession:
         handler(exchange, message)
         if not exchange.done and not self.closing:
             exchange.park()
+
+    def _may_ask(self, api_key: int) -> bool:
+        """Of somebody who is not known yet."""
+        if self.authenticating is not None:
+            return api_key == SASL_AUTHENTICATE
+        return api_key in (API_VERSIONS, SASL_HANDSHAKE)
 
     def answered(self, token: int, answer: Answer) -> None:
         then = self._expected.pop(token, None)
@@ -202,7 +255,8 @@ class KafkaSession:
             then()  # a parked fetch gives its watches back; what it answers goes nowhere
 
     def _idle_ns(self) -> int:
-        wait_ms = self.settings.frame_wait_ms if self._within_frame else self.settings.idle_ms
+        hurried = self._within_frame or self.account is None
+        wait_ms = self.settings.frame_wait_ms if hurried else self.settings.idle_ms
         return self._heard_ns + wait_ms * 1_000_000
 
     def _set_deadline(self) -> None:
@@ -230,6 +284,24 @@ class KafkaSession:
 
     def disarm(self, alarm: int) -> None:
         self._alarms.pop(alarm, None)
+
+    def authenticated(self, identity: Identity | None) -> None:
+        """A step of the authentication succeeded; the last one, if this says who it is."""
+        if identity is not None:
+            self.identity, self.account = identity, identity.account
+            self.authenticating = None
+            self.may_authenticate = False
+
+    def refuse(self, then: Callable[[], None]) -> None:
+        """Authentication failed: ``then`` may say so, in a moment; the connection is closed."""
+        self.authenticating = None
+        self.deaf = True
+
+        def end() -> None:
+            then()
+            self.abandon("authentication failed")
+
+        self.alarm(self.now_ns + sasl.FAILED_WAIT_MS * 1_000_000, end)
 
     def abandon(self, reason: str) -> None:
         """Close the connection once what was answered before has left."""

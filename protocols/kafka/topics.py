@@ -5,7 +5,9 @@
 * A configuration is enforced or refused with INVALID_CONFIG (``topic_config``).
 * Names: see ``mapping``; a reserved one is INVALID_TOPIC_EXCEPTION. A topic named twice in a request: INVALID_REQUEST.
 * Answers leave when the change is durable; ``timeout_ms`` bounds nothing. A deleted topic's group offsets go with it.
-* DeleteRecords moves the log's start; -1 means all that is durable; beyond that: OFFSET_OUT_OF_RANGE.
+* DeleteRecords moves the log's start; -1 means all that is durable; beyond that: OFFSET_OUT_OF_RANGE. Of a topic that is
+  compacted and not deleted from: POLICY_VIOLATION.
+* All of them need MANAGE on the topic's address.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from protocols.kafka.configs import topic_of
+from protocols.kafka.access import MANAGE, find, listed, may
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.group_requests import ForgetTopic
-from protocols.kafka.mapping import address_of, is_reserved, name_of
-from protocols.kafka.topic_config import CONFIGS, OPTION, ConfigError, changed, stream_config, value_of
+from protocols.kafka.mapping import address_of, is_reserved
+from protocols.kafka.topic_config import CONFIGS, DELETES, POLICY, ConfigError, changed, is_own, stream_config, values
 from substrate.api import (
     Address,
     AlterTopic,
@@ -76,10 +78,11 @@ def creation(exchange: Exchange, address: Address, partitions: int | None = None
 
 
 def create_topics(exchange: Exchange, message: Any) -> None:
-    batch = _Batch(len(message.topics), lambda made, commits: exchange.reply(exchange.make(topics=made), commits))
     times = Counter(topic.name for topic in message.topics)
+    named = {topic.name: topic for topic in message.topics}.values()  # one answer for each name
+    batch = _Batch(len(named), lambda made, commits: exchange.reply(exchange.make(topics=made), commits))
     left = exchange.settings.partitions_max
-    for at, asked in enumerate(message.topics):
+    for at, asked in enumerate(named):
         try:
             if times[asked.name] > 1:
                 raise Refusal(Code.INVALID_REQUEST, "the topic is named twice in the request")
@@ -101,19 +104,19 @@ def _creation(exchange: Exchange, asked: Any, validate_only: bool) -> CreateTopi
     address = address_of(asked.name)
     if address is None or is_reserved(address):
         raise Refusal(Code.INVALID_TOPIC_EXCEPTION, f"topic name {asked.name!r} is illegal")
+    if not may(exchange, MANAGE, address):
+        raise Refusal(Code.TOPIC_AUTHORIZATION_FAILED, "Authorization failed.")
     if exchange.port.topic(exchange.account, address) is not None:
         raise Refusal(Code.TOPIC_ALREADY_EXISTS, f"Topic '{asked.name}' already exists.")
-    partitions = _partitions(exchange, asked)
-    config, options = stream_config(exchange.settings), {}
-    for one in asked.configs:
-        try:
-            if one.value is None:
-                raise ConfigError(f"null value for configuration {one.name}")
-            config = changed(config, one.name, one.value, exchange.settings)
-        except ConfigError as error:
-            raise Refusal(Code.INVALID_CONFIG, str(error)) from None
-        options[OPTION + one.name] = one.value
-    return CreateTopic(exchange.account, address, partitions, (), config, options, validate_only)
+    changes = [(one.name, one.value) for one in asked.configs]
+    for name, value in changes:
+        if value is None:
+            raise Refusal(Code.INVALID_CONFIG, f"Null value not supported for topic configs: {name}")
+    try:
+        config, options = changed(stream_config(exchange.settings), {}, changes, exchange.settings)
+    except ConfigError as error:
+        raise Refusal(Code.INVALID_CONFIG, str(error)) from None
+    return CreateTopic(exchange.account, address, _partitions(exchange, asked), (), config, options, validate_only)
 
 
 def _partitions(exchange: Exchange, asked: Any) -> int:
@@ -154,12 +157,12 @@ def _created(exchange: Exchange, name: str, batch: _Batch, at: int) -> Callable[
 
 
 def _told(exchange: Exchange, name: str, topic: Topic) -> Any:
-    defaults = stream_config(exchange.settings)
+    settings = exchange.settings
+    held, defaults = values(topic.config, topic.options, settings), values(stream_config(settings), {}, settings)
     configs = []
     for config in CONFIGS.values():
-        value = value_of(config, topic.config)
-        own = OPTION + config.name in topic.options or value != value_of(config, defaults)
-        source = DYNAMIC_TOPIC_CONFIG if own else DEFAULT_CONFIG
+        source = DYNAMIC_TOPIC_CONFIG if is_own(config, topic, held, defaults) else DEFAULT_CONFIG
+        value = held[config.name]
         configs.append(exchange.make("topics", "configs", name=config.name, value=value, config_source=source))
     return exchange.make(
         "topics",
@@ -180,14 +183,14 @@ def delete_topics(exchange: Exchange, message: Any) -> None:
     by_id = exchange.version >= 6
     wanted = message.topics if by_id else message.topic_names
     batch = _Batch(len(wanted), lambda made, commits: exchange.reply(exchange.make(responses=made), commits))
-    ids = {topic.topic_id: topic for topic in exchange.port.topics(exchange.account)} if by_id else {}
+    ids = {topic.topic_id: name for topic, name in listed(exchange)} if by_id else {}
     for at, one in enumerate(wanted):
         name = one.name if by_id else one
+        topic, missing = None, Code.UNKNOWN_TOPIC_ID
+        if name is None:
+            name = ids.get(one.topic_id)
         if name is not None:
-            topic, missing = topic_of(exchange, name), Code.UNKNOWN_TOPIC_OR_PARTITION
-        else:
-            topic, missing = ids.get(one.topic_id), Code.UNKNOWN_TOPIC_ID
-            name = None if topic is None or is_reserved(topic.name) else name_of(topic.name)
+            topic, missing = find(exchange, name, MANAGE)
         if topic is None or name is None:
             topic_id = one.topic_id if by_id else bytes(16)
             batch.put(at, exchange.make("responses", name=name, topic_id=topic_id, error_code=missing))
@@ -230,9 +233,9 @@ def create_partitions(exchange: Exchange, message: Any) -> None:
 
 def _grown(exchange: Exchange, asked: Any) -> Topic:
     """The topic that may have ``count`` partitions. Raises: Refusal."""
-    topic = topic_of(exchange, asked.name)
+    topic, code = find(exchange, asked.name, MANAGE)
     if topic is None:
-        raise Refusal(Code.UNKNOWN_TOPIC_OR_PARTITION, "no such topic")
+        raise Refusal(code, "This server does not host this topic-partition." if code == 3 else "Authorization failed.")
     now, most = len(topic.streams), exchange.settings.partitions_max
     if not now < asked.count <= most:
         raise Refusal(Code.INVALID_PARTITIONS, f"{asked.count} partitions; there are {now}, limit {most}")
@@ -279,14 +282,20 @@ class _Trim:
 
     def __init__(self, exchange: Exchange, name: str, asked: Any, batch: _Batch, at: int) -> None:
         self.exchange = exchange
-        self.topic = topic_of(exchange, name)
+        self.topic, self.code = find(exchange, name, MANAGE)
         self.asked = asked
         self.batch = batch
         self.at = at
 
     def run(self) -> None:
-        if self.topic is None or not 0 <= self.asked.partition_index < len(self.topic.streams):
+        if self.topic is None:
+            self._put(self.code)
+            return
+        if not 0 <= self.asked.partition_index < len(self.topic.streams):
             self._put(Code.UNKNOWN_TOPIC_OR_PARTITION)
+            return
+        if DELETES not in values(self.topic.config, self.topic.options, self.exchange.settings)[POLICY]:
+            self._put(Code.POLICY_VIOLATION)
             return
         stream = self.topic.streams[self.asked.partition_index]
         self.exchange.port.query("tail", stream, self.exchange.ask(self._tail))

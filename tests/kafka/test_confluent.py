@@ -137,12 +137,14 @@ def test_an_admin_creates_describes_changes_and_deletes_topics(gateway: GatewayP
 @pytest.mark.parametrize(
     ("config", "why"),
     [
-        ({"cleanup.policy": "compact"}, "not supported"),
-        ({"min.insync.replicas": "2"}, "not supported"),
-        ({"compression.type": "zstd"}, "not supported"),
-        ({"message.timestamp.type": "LogAppendTime"}, "not supported"),
+        ({"cleanup.policy": "compress"}, "must be one of"),
+        ({"min.insync.replicas": "0"}, "not within"),
+        ({"compression.type": "none"}, "must be one of"),
+        ({"flush.messages": "1"}, "not supported"),
+        ({"max.compaction.lag.ms": "1000"}, "not supported"),
+        ({"message.timestamp.type": "Never"}, "must be one of"),
         ({"retention.ms": "soon"}, "not a number"),
-        ({"no.such.config": "1"}, "unknown topic config"),
+        ({"no.such.config": "1"}, "Unknown topic config"),
     ],
 )
 def test_a_configuration_that_cannot_be_enforced_is_refused(
