@@ -1,7 +1,7 @@
 """One process of all four protocols over one sequencer: engine, executors, listeners, turns on the event loop.
 
-    async with Gateway(Config(data=":memory:")) as gateway:
-        host, port = gateway.listeners["nats"]
+    async with Gateway() as gateway:
+        client = await nats.connect(gateway.nats)
 
 A turn is one pass of the loop: what the sockets had to say is received, then one ``call_soon`` ends it (DESIGN section 2).
 """
@@ -28,8 +28,9 @@ from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
 from thalweg import ops
 from thalweg.checkpointer import Checkpointer
-from thalweg.config import MEMORY, Config
+from thalweg.config import MEMORY, OFF, Config, Http, Kafka, Mqtt, Nats, Resp
 from thalweg.connection import Connection, Turn, flush
+from thalweg.embedding import Addresses, HostPort, LoopThread
 from thalweg.listeners import Listening, Tls, listening
 
 if TYPE_CHECKING:
@@ -225,16 +226,36 @@ def accept(
     return connection if type(loop).__module__.startswith("uvloop") else Plain(connection)
 
 
+def embedded(data: str) -> Config:
+    """One free loopback port for each protocol, none for operators."""
+    free = "127.0.0.1:0"
+    return Config(
+        data=data,
+        kafka=Kafka(listen=free),
+        nats=Nats(listen=free),
+        mqtt=Mqtt(listen=free),
+        resp=Resp(listen=free),
+        http=Http(listen=OFF),
+    )
+
+
 class CannotStart(OSError):
     """The user file or the certificates cannot be used; the message says why, a line for each mistake."""
 
 
 class Gateway:
-    """The embedding API. ``start`` raises OSError where an address is taken or a file cannot be used."""
+    """The embedding API (docs/embedding.md): ``async with`` on the running loop, ``with`` on one in a thread of its own.
 
-    def __init__(self, config: Config | None = None) -> None:
-        self.config = config or Config()
+    As a ``Config`` says, or without one: nothing is kept unless ``data`` names a directory, and each protocol listens on a free
+    port of the loopback. ``start`` raises OSError where an address is taken or a file cannot be used.
+    """
+
+    def __init__(self, config: Config | None = None, *, data: str | os.PathLike[str] = MEMORY) -> None:
+        if config is not None and data != MEMORY:
+            raise ValueError("data is said by the configuration, or beside it, not both")
+        self.config = embedded(os.fspath(data)) if config is None else config
         self.listeners: dict[str, tuple[str, int]] = {}
+        self._thread: LoopThread | None = None
         self._factories: dict[str, Callable[[Port], Session]] = {}
         self._secures: dict[Tls, Secure] = {}
         self._loaded: Loaded | None = None
@@ -244,13 +265,54 @@ class Gateway:
         self._checkpointer: Checkpointer | None = None
 
     async def __aenter__(self) -> Gateway:
-        await self.start()
+        try:
+            await self.start()
+        except BaseException:
+            await self.stop()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.stop()
+
+    def __enter__(self) -> Gateway:
+        self._thread = LoopThread()
+        try:
+            return self._thread.run(self.__aenter__())
+        except BaseException:
+            self._thread.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._thread is not None
+        try:
+            self._thread.run(self.stop())
+        finally:
+            self._thread.close()
+
+    @property
+    def kafka(self) -> str:
+        """``bootstrap.servers``: ``host:port``."""
+        return Addresses(self.listeners).kafka
+
+    @property
+    def nats(self) -> str:
+        """``nats://host:port``."""
+        return Addresses(self.listeners).nats
+
+    @property
+    def mqtt(self) -> HostPort:
+        """``(host, port)``."""
+        return Addresses(self.listeners).mqtt
+
+    @property
+    def redis(self) -> str:
+        """``redis://host:port/0``."""
+        return Addresses(self.listeners).redis
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
