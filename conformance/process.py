@@ -92,6 +92,16 @@ class ServerProcess:
             raise NotReady(f"{self.command[0]} was not {what} in time:\n{self.last_words()}")
         time.sleep(0.005)
 
+    def wait_until_said(self, words: str, timeout_s: float = READY_S) -> None:
+        """Return when it has printed these words.
+
+        Raises:
+            NotReady: the process ended, or did not print them in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        while words not in self.last_words(1 << 20):
+            self._must_run_until(deadline, f"saying {words!r}")
+
     def stop(self, timeout_s: float = STOP_S) -> int:
         """Ask with SIGTERM; its exit status. SIGKILL after ``timeout_s``, answered as -9."""
         if self._process is None:
@@ -146,6 +156,8 @@ class GatewayProcess(ServerProcess):
         super().__init__(command, folder, env)
         self.data = data if data is not None else str(folder / "data")
         self.ready_file = folder / "ready.json"
+        self.listeners: dict[str, str] = {}
+        """Every listener of the last start by its name in the ready file, TLS and WebSocket too."""
         self.ready_s = 0.0
         """Seconds from exec to the ready file at the last start."""
         self._base = list(command)
@@ -171,9 +183,9 @@ class GatewayProcess(ServerProcess):
         while not self.ready_file.exists():
             self._must_run_until(began + READY_S, "ready")
         self.ready_s = time.monotonic() - began
-        listeners = json.loads(self.ready_file.read_text())["listeners"]
+        self.listeners = json.loads(self.ready_file.read_text())["listeners"]
         for name in LISTENERS:
-            setattr(self, name, listeners.get(name, ""))
+            setattr(self, name, self.listeners.get(name, ""))
 
     def restart(self, kill: bool = False) -> None:
         """The same data and ports again; after SIGKILL, or after a clean stop that must succeed."""

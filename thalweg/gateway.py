@@ -487,9 +487,9 @@ class Gateway:
             deadline = time.monotonic() + STOP_S
             while any(driver.connections.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-            for members in [*driver.connections.values(), *driver.strangers.values()]:
-                for connection in list(members):
-                    connection.abort()
+            for left in [*driver.connections.values(), *driver.strangers.values()]:
+                for one in list(left):
+                    one.abort()
             driver.flush()
             try:
                 driver.sequencer.close()

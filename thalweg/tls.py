@@ -104,7 +104,7 @@ class Channel:
     def read(self, into: memoryview) -> int:
         """Plain bytes, at most one record's; 0: it needs more of the socket's; -1: the peer says no more."""
         try:
-            return self._object.read(len(into), into) or -1  # type: ignore[arg-type]
+            return int(self._object.read(len(into), into)) or -1
         except ssl.SSLWantReadError:
             return 0
 

@@ -74,14 +74,16 @@ def print_hash(options: argparse.Namespace) -> int:
 
 
 def put(options: argparse.Namespace) -> int:
+    from protocols.identity import ANONYMOUS
     from thalweg import users
-    from thalweg.users import ANONYMOUS, User, make_secret
+    from thalweg.users import User, make_secret
 
     secret = "" if options.name.encode() == ANONYMOUS else str(make_secret(password()))
-    rules = {right: tuple(getattr(options, right)) for right in RIGHTS}
-    done = users.put(options.file, options.name, User(secret=secret, all=options.all, **rules))
+    read, write, manage = (tuple(getattr(options, right)) for right in RIGHTS)
+    made = User(secret=secret, all=options.all, read=read, write=write, manage=manage)
+    done = users.put(options.file, options.name, made)
     print(f"{options.name}: {done}")
-    if done == "changed" and (options.all or any(rules.values())):
+    if done == "changed" and (options.all or read or write or manage):
         complain(f"{options.name} was there: only its secret is new; its rules are changed in {options.file}")
     return 0
 
