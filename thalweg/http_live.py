@@ -12,7 +12,7 @@ from substrate.group import Group
 from thalweg.http_answers import Refusal
 from thalweg.http_records import BEAT_NS, SECONDS, Wanted, line_of
 from thalweg.http_streams import number, visible
-from thalweg.http_text import address_text, pattern_from, record_shown
+from thalweg.http_text import address_text, bytes_text, pattern_from, record_shown
 from thalweg.http_view import Place
 
 if TYPE_CHECKING:
@@ -125,7 +125,8 @@ class Events:
         self._session = session
         for entry in visible(self._exchange):
             self._ends[entry.name] = self._marks(entry.streams)
-        self._tell({"now_ms": self._at_ns // 1_000_000, **self._totals()})
+        user = bytes_text(self._exchange.identity.name)
+        self._tell({"now_ms": self._at_ns // 1_000_000, "user": user, **self._totals()})
         session.deadline_ns = self._at_ns + self._every_ns
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ PACKAGES = {
     "iproute2": [],
     "nftables": ["nftables"],
     "tshark": [],
+    "chromium": [],
 }
 """Debian package -> the services that installing it starts."""
 
