@@ -24,10 +24,11 @@ from dataclasses import dataclass, field, replace
 
 from conformance.batches import make_batch
 from conformance.disk_faults import Operation, SimulatedFiles
+from conformance.engines import last_position, sifted
 from substrate.api import Commit, Durability, ErrorCode, Position, Shard, StreamConfig, StreamId
 from substrate.disk.engine import DiskEngine
 from substrate.disk.options import Options
-from substrate.engine import EngineError, Frame, Opened, Part
+from substrate.engine import EngineError, Frame, Opened, Part, Segment
 
 SMALL = Options(
     journal_slots=3,
@@ -58,6 +59,8 @@ class Life:
     asked: dict[int, int] = field(default_factory=dict)
     deleted: set[int] = field(default_factory=set)
     deleting: set[int] = field(default_factory=set)
+    rewritten: dict[int, list[tuple[int, int, list[bytes], bool]]] = field(default_factory=dict)
+    """By stream, in order: base and end of a segment, what was written in the place of its batches, whether it must be there."""
     made: dict[int, int] = field(default_factory=dict)
     """By stream: the last commit when it was made."""
     durable: int = 0
@@ -143,9 +146,11 @@ class Trace:
             self._trim(chance.choice(streams))
         elif kind < 0.93:
             self._delete(chance.choice(streams))
-        elif kind < 0.95:
+        elif kind < 0.94:
             self._configure(chance.choice(streams))
-        elif kind < 0.98:
+        elif kind < 0.975:
+            self._rewrite()
+        elif kind < 0.985:
             self.files.run()
         else:
             self._restart()
@@ -194,6 +199,50 @@ class Trace:
         self.life.asked[stream] = before
         self.engine.trim(StreamId(stream), Position(before))
         self.life.starts[stream] = before
+
+    def _rewrite(self) -> None:
+        """Some settled segment is written anew; what happens meanwhile happens beside it."""
+        found = {
+            number: [one for one in self.engine.segments(number) if self._whole(number, one)]
+            for number in (StreamId(one) for one in self.life.configs if one not in self.life.deleting)
+        }
+        found = {number: segments for number, segments in found.items() if segments}
+        if not found:
+            return
+        number = self.chance.choice(list(found))
+        stream = int(number)
+        segments = found[number]
+        segment = self.chance.choice(segments)
+        old = [
+            bytes(batch)
+            for batch in read_batches(self.engine, number)
+            if segment.base <= int.from_bytes(batch[:8]) < segment.end
+        ]
+        percent = self.chance.choice((0, 30, 80))
+        new = sifted(old, lambda position: position * 7919 % 100 < percent)
+        told = self.life.rewritten.setdefault(stream, [])
+        told.append((int(segment.base), int(segment.end), new, False))
+        try:
+            rewrite = self.engine.rewrite(number, segment.base)
+            rewrite.add(new)
+            rewrite.finish()
+        except EngineError:
+            if not self.engine.reserve(0):
+                raise
+            told.pop()  # given up: the engine goes on
+            return
+        for _ in range(self.chance.randrange(4)):
+            self.files.step()
+        if not rewrite.done:
+            self.files.run()
+        if rewrite.replaced:
+            told[-1] = (*told[-1][:3], True)
+        elif self.engine.reserve(0):
+            told.pop()
+
+    def _whole(self, stream: StreamId, segment: Segment) -> bool:
+        """A settled segment of which nothing was trimmed."""
+        return self.engine.ends(stream).start <= segment.base and segment.end <= self.engine.settled(stream)
 
     def _delete(self, stream: int) -> None:
         self.life.deleting.add(stream)
@@ -274,17 +323,52 @@ def check_streams(life: Life, engine: DiskEngine, opened: Opened, power_cut: boo
             if stream in life.unwarned and error.code is ErrorCode.CORRUPT:
                 continue
             raise
-        expected = b"".join(
+        there = [
             batch
             for commit, base, batch in batches
             if base + int.from_bytes(batch[23:27]) + 1 > found.start and base < found.end
-        )
+        ]
         if found.start == found.end:
-            expected = b""  # trimmed within a batch that an ``os`` stream then lost
-        if data != expected:
+            there = []  # trimmed within a batch that an ``os`` stream then lost
+        expected = b"".join(there)
+        if stream in life.rewritten:
+            if data not in {b"".join(one) for one in rewritten(there, life.rewritten[stream], int(found.start))}:
+                raise Violation(f"stream {stream} holds {len(data)} bytes that are none of what was written anew")
+        elif data != expected:
             raise Violation(
                 f"stream {stream} holds {len(data)} bytes from {found.start} on that differ from {len(expected)}"
             )
+
+
+def rewritten(
+    batches: list[bytes], changes: Sequence[tuple[int, int, list[bytes], bool]], start: int
+) -> list[list[bytes]]:
+    """What a stream may hold: with every change that must be there, and with or without the one that only may."""
+    found = [batches]
+    for base, end, new, must in changes:
+        changed = [
+            [
+                *[one for one in old if int.from_bytes(one[:8]) < base],
+                *[one for one in new if last_position(one) >= start],
+                *[one for one in old if int.from_bytes(one[:8]) >= end],
+            ]
+            for old in found
+            if any(base <= int.from_bytes(one[:8]) < end for one in old)
+        ]
+        found = (changed or found) if must else found + changed
+    return found
+
+
+def read_batches(engine: DiskEngine, stream: StreamId) -> list[bytes]:
+    """Everything from the start on."""
+    ends = engine.ends(stream)
+    position = int(ends.start)
+    found = []
+    while position < ends.end:
+        for batch in engine.read(stream, Position(position), 4096):
+            found.append(bytes(batch))
+            position = last_position(batch) + 1
+    return found
 
 
 def read_all(engine: DiskEngine, stream: StreamId) -> bytes:

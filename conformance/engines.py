@@ -9,16 +9,17 @@ A *stage* makes engines over one storage and lets time pass: ``make()`` gives a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from conformance.batches import make_batch
+from conformance.batches import fewer, make_batch
 from conformance.disk_faults import SimulatedFiles
 from substrate.api import Commit, Durability, Epoch, ErrorCode, Position, Shard, StreamConfig, StreamId
+from substrate.batch import empty
 from substrate.disk.engine import DiskEngine
 from substrate.disk.options import Options
-from substrate.engine import Batch, Engine, EngineError, Frame, Opened, Part
+from substrate.engine import Batch, Engine, EngineError, Frame, Opened, Part, Segment
 from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
 
@@ -352,6 +353,150 @@ def check_trim(stage: Stage) -> None:
     engine.close()
     _must(opened(stage).ends[1] == 63, "after a restart too")
     stage.crash()
+
+
+def sifted(batches: Sequence[Batch], keep: Callable[[int], bool]) -> list[bytes]:
+    """The batches with as many records less as ``keep`` refuses; of those with nothing left, runs become one."""
+    made: list[bytes] = []
+    for batch in batches:
+        base, last = int.from_bytes(batch[:8]), last_position(batch)
+        kept = sum(keep(position) for position in range(base, last + 1))
+        one = fewer(batch, kept)
+        before = made[-1] if made else b""
+        if (
+            before
+            and not int.from_bytes(one[57:61])
+            and not int.from_bytes(before[57:61])
+            and one[12:16] == before[12:16]
+        ):
+            made[-1] = empty(before, last)
+        else:
+            made.append(one)
+    return made
+
+
+def rewrite_all(stage: Stage, engine: Engine, stream: int, keep: Callable[[int], bool]) -> int:
+    """Write every settled segment anew; how many there were."""
+    number = StreamId(stream)
+    engine.settled(number)
+    stage.settle(engine)
+    settled = engine.settled(number)
+    segments = [one for one in engine.segments(number) if one.end <= settled]
+    for segment in segments:
+        old = [
+            batch
+            for batch in read_all(engine, stream, max(segment.base, engine.ends(number).start))
+            if segment.base <= int.from_bytes(batch[:8]) < segment.end
+        ]
+        if int.from_bytes(old[0][:8]) != segment.base:
+            continue  # trimmed within
+        rewrite = engine.rewrite(number, segment.base)
+        rewrite.add(sifted(old, keep))
+        rewrite.finish()
+        stage.settle(engine)
+        _must(rewrite.done and rewrite.replaced, "in place")
+    return len(segments)
+
+
+def check_rewrite(stage: Stage) -> None:
+    """A settled segment written anew holds what was given for it, for good; positions, epochs and all else stay."""
+    writer = opened(stage)
+    writer.create(1, StreamConfig(segment_bytes=4_000))
+    writer.create(2, StreamConfig(segment_bytes=4_000))
+    for size in (1, 500, 3_000, 20_000, 7, 900) * 2:
+        writer.append(writer.part(1, size, size // 2 + 1), writer.part(2, 50))
+    stage.settle(writer.engine)
+    engine = writer.engine
+    sizes = sum(one.bytes for one in engine.segments(StreamId(1)))
+    before = engine.segments(StreamId(1))
+
+    def keep(position: int) -> bool:
+        return position % 5 == 0 or position > 60
+
+    _must(rewrite_all(stage, engine, 1, keep) > 2, "settled segments")
+    last = engine.segments(StreamId(1))[-1].base
+    want = [batch for batch in writer.batches[1] if int.from_bytes(batch[:8]) < last]
+    rest = [batch for batch in writer.batches[1] if int.from_bytes(batch[:8]) >= last]
+    for again in range(3):
+        now = engine.segments(StreamId(1))
+        _must([(one.base, one.end) for one in now] == [(one.base, one.end) for one in before], f"{now}")
+        _must(sum(one.bytes for one in now) < sizes, "smaller")
+        found = read_all(engine, 1)
+        _must([*found[: -len(rest)]] == _by_segment(want, now, keep), f"what was given, {again}")
+        _must([*found[-len(rest) :]] == rest, "the active segment as it was")
+        for one in now:
+            there = sum(
+                int.from_bytes(batch[57:61]) for batch in found if one.base <= int.from_bytes(batch[:8]) < one.end
+            )
+            _must(one.records == there, f"{one.records} records, {there} are there")
+        for position in range(writer.ends[1]):
+            first = engine.read(StreamId(1), Position(position), 1)[0]
+            _must(int.from_bytes(first[:8]) <= position <= last_position(first), "every position is in a batch")
+        _must(
+            [bytes(one) for one in engine.headers(StreamId(1), Position(0))] == [bytes(one[:61]) for one in found],
+            "headers",
+        )
+        _must(read_all(engine, 2) == writer.batches[2], "the neighbour")
+        if again == 0:
+            stage.crash()
+        elif again == 1:
+            engine.close()
+        if again < 2:
+            engine = opened(stage).engine
+    refused(lambda: engine.rewrite(StreamId(1), last), ErrorCode.INVALID)
+    refused(lambda: engine.rewrite(StreamId(1), Position(1)), ErrorCode.INVALID)
+    engine.close()
+
+
+def _by_segment(batches: list[bytes], segments: Sequence[Segment], keep: Callable[[int], bool]) -> list[bytes]:
+    found = []
+    for segment in segments:
+        found += sifted([one for one in batches if segment.base <= int.from_bytes(one[:8]) < segment.end], keep)
+    return found
+
+
+def check_a_rewrite_given_up_changes_nothing(stage: Stage) -> None:
+    """Not until all of it is there, and not where its stream or segment is gone meanwhile."""
+    writer = opened(stage)
+    for stream in (1, 2, 3):
+        writer.create(stream, StreamConfig(segment_bytes=1_000))
+    for _ in range(6):
+        writer.append(*[writer.part(stream, 600) for stream in (1, 2, 3)])
+    stage.settle(writer.engine)
+    engine = writer.engine
+    for stream in (1, 2, 3):
+        engine.settled(StreamId(stream))
+    stage.settle(engine)
+    begun = [engine.rewrite(StreamId(stream), Position(0)) for stream in (1, 2, 3)]
+    first = sifted([writer.batches[1][0]], lambda position: position == 1)
+    refused(lambda: begun[0].add([writer.batches[1][1]]), ErrorCode.INVALID)
+    refused(begun[0].finish, ErrorCode.INVALID)
+    begun[0].abandon()
+    for rewrite in begun[1:]:
+        rewrite.add(sifted([writer.batches[2][0]], lambda position: position == 1))
+    engine.trim(StreamId(2), Position(4))
+    engine.delete(StreamId(3))
+    for rewrite in begun[1:]:
+        rewrite.finish()
+    stage.settle(engine)
+    _must(all(rewrite.done and not rewrite.replaced for rewrite in begun), "none took its place")
+    _must(read_all(engine, 1) == writer.batches[1], "as it was")
+    again = engine.rewrite(StreamId(1), Position(0))
+    again.add(first)
+    again.finish()
+    stage.settle(engine)
+    _must(again.replaced and read_all(engine, 1)[0] == first[0], "and it may be tried again")
+    engine.roll(StreamId(1))
+    engine.settled(StreamId(1))
+    stage.settle(engine)
+    _must(engine.settled(StreamId(1)) == writer.ends[1], "rolled")
+    writer.append(writer.part(1, 10))
+    _must(engine.segments(StreamId(1))[-1].base == writer.ends[1] - 3, "another segment")
+    stage.settle(engine)
+    engine.close()
+    engine = opened(stage).engine
+    _must(engine.segments(StreamId(1))[-1].base == writer.ends[1] - 3, "for good")
+    engine.close()
 
 
 def check_delete(stage: Stage) -> None:

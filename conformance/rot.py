@@ -22,15 +22,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from conformance.crash_points import SMALL, Life, Listener, Trace, Violation
+from conformance.crash_points import SMALL, Life, Listener, Trace, Violation, rewritten
 from conformance.disk_faults import SimulatedFiles
+from conformance.engines import last_position
 from substrate.api import ErrorCode, Position, StreamId
 from substrate.disk import frames, journal
 from substrate.disk.engine import DiskEngine
 from substrate.engine import EngineError
 
 Verify = Callable[[SimulatedFiles], list[str]]
-HINTS = (".index", ".timeindex", "leader-epoch-checkpoint", ".new")
+HINTS = (".index", ".timeindex", "leader-epoch-checkpoint", ".new", ".rewritten")
 
 
 @dataclass(slots=True)
@@ -210,9 +211,10 @@ def _read_everything(directory: Directory, engine: DiskEngine, damaged: int) -> 
             rotten += 1
         if (found.start, found.end) != (start, end):
             raise Violation(f"stream {stream} is {found.start} to {found.end}, was {start} to {end}")
-        for _commit, base, batch in directory.life.appended[stream]:
-            last = base + int.from_bytes(batch[23:27])
-            if last < start or base >= end:
+        batches = [batch for _commit, base, batch in directory.life.appended[stream] if base < end]
+        for batch in rewritten(batches, directory.life.rewritten.get(stream, ()), 0)[-1]:
+            base = int.from_bytes(batch[:8])
+            if last_position(batch) < start:
                 continue
             try:
                 got = engine.read(StreamId(stream), Position(max(base, start)), 1)

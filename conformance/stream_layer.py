@@ -878,9 +878,9 @@ def check_what_is_removed_is_never_read_again(make: Make) -> None:
     b.layer.append_batch(ORDERS, client_batch(4))
     b.turn()
     assert kept(b) == list(range(16))
-    b.layer.removal.remove(ORDERS, [(1, 2), (13, 13)])
+    b.layer.remove(ORDERS, [(1, 2), (13, 13)])
     assert kept(b) == [0, *range(3, 13), 14, 15]
-    b.layer.removal.remove(ORDERS, [(2, 5), (8, 11), (40, 50), (9, 7)])
+    b.layer.remove(ORDERS, [(2, 5), (8, 11), (40, 50), (9, 7)])
     b.turn()
     want = [0, 6, 7, 12, 14, 15]
     for _ in range(2):
@@ -905,15 +905,15 @@ def check_a_removal_is_in_its_turns_commit(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 6)
     b.turn()
-    first = b.layer.removal.remove(ORDERS, [(1, 1)])
-    assert b.layer.removal.remove(ORDERS, [(3, 4)]) == first == b.ordered(b"w").commit
+    first = b.layer.remove(ORDERS, [(1, 1)])
+    assert b.layer.remove(ORDERS, [(3, 4)]) == first == b.ordered(b"w").commit
     b.layer.commit()
     marks = b.layer.streams[MARKS]
     assert [one.key for one in b.layer.each(marks, 0)] == [b"removed"]
     b.turn()
     assert b.durable[-1] >= first
-    assert b.layer.removal.remove(ORDERS, [(3, 3)]) == 0
-    assert b.layer.removal.remove(StreamId(99), [(3, 3)]) == 0
+    assert b.layer.remove(ORDERS, [(3, 3)]) == 0
+    assert b.layer.remove(StreamId(99), [(3, 3)]) == 0
 
 
 @needs("delay", "lose")
@@ -921,10 +921,10 @@ def check_what_was_removed_and_lost_is_there_again(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 6)
     b.turn()
-    b.layer.removal.remove(ORDERS, [(1, 2)])
+    b.layer.remove(ORDERS, [(1, 2)])
     b.turn()
-    b.layer.removal.remove(ORDERS, [(4, 4)])
-    assert b.layer.removal.remove(ORDERS, [(4, 4)]) > 0  # whoever asks again waits for the same
+    b.layer.remove(ORDERS, [(4, 4)])
+    assert b.layer.remove(ORDERS, [(4, 4)]) > 0  # whoever asks again waits for the same
     assert kept(b) == [0, 3, 5]
     b.restart(clean=False)
     assert kept(b) == [0, 3, 4, 5]
@@ -935,12 +935,12 @@ def check_a_failed_removal_is_undone(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 6)
     b.turn()
-    b.layer.removal.remove(ORDERS, [(1, 1)])
+    b.layer.remove(ORDERS, [(1, 1)])
     b.turn()
-    b.layer.removal.remove(ORDERS, [(3, 4)])
+    b.layer.remove(ORDERS, [(3, 4)])
     b.turn(settle=False)
     b.storage.fail()
-    b.layer.removal.remove(ORDERS, [(5, 5)])
+    b.layer.remove(ORDERS, [(5, 5)])
     assert b.layer.recover(b.now_ms)
     b.attach()
     b.create()
@@ -953,8 +953,8 @@ def check_marks_go_with_what_they_mark(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 20)
     b.turn()
-    b.layer.removal.remove(ORDERS, [(at, at) for at in range(0, 20, 2)])
-    b.layer.removal.remove(OTHER, [(0, 5)])
+    b.layer.remove(ORDERS, [(at, at) for at in range(0, 20, 2)])
+    b.layer.remove(OTHER, [(0, 5)])
     b.turn()
     assert len(b.layer.removal.marks.state[ORDERS].gone) == 10
     b.layer.trim(ORDERS, Position(15))
@@ -974,7 +974,7 @@ def check_marks_of_a_stream_that_nobody_made_again_go(make: Make) -> None:
     b = bench(make)
     b.ordered(*[b"v"] * 5)
     b.turn()
-    b.layer.removal.remove(ORDERS, [(1, 3)])
+    b.layer.remove(ORDERS, [(1, 3)])
     b.turn()
     b.restart((OTHER, b"other"))
     assert not b.layer.removal.marks.state
@@ -1006,7 +1006,7 @@ def check_files_go_when_nothing_in_them_is_left(make: Make) -> None:
     engine = b.layer.engine
     before = len(engine.segments(ORDERS))
     assert before > 5
-    b.layer.removal.remove(ORDERS, [(0, 14)])
+    b.layer.remove(ORDERS, [(0, 14)])
     b.layer.removal.retain(START_MS)
     assert len(engine.segments(ORDERS)) == before  # the marks are not durable yet
     b.turn()
@@ -1014,7 +1014,7 @@ def check_files_go_when_nothing_in_them_is_left(make: Make) -> None:
     b.turn()
     assert len(engine.segments(ORDERS)) < before
     assert 0 < b.tail().start <= 15
-    b.layer.removal.remove(ORDERS, [(0, 29)])
+    b.layer.remove(ORDERS, [(0, 29)])
     b.turn()
     b.layer.removal.retain(START_MS)
     b.turn()
@@ -1030,7 +1030,7 @@ def check_a_stream_in_memory_is_marked_in_memory(make: Make) -> None:
     b.create(durability=Durability.MEMORY)
     b.ordered(*[b"v"] * 5)
     b.turn()
-    assert b.layer.removal.remove(ORDERS, [(0, 1), (3, 3)]) == 0
+    assert b.layer.remove(ORDERS, [(0, 1), (3, 3)]) == 0
     assert kept(b) == [2, 4]
     b.layer.trim(ORDERS, Position(3))
     assert kept(b) == [4]
@@ -1054,7 +1054,7 @@ def check_a_streams_limits_are_exact_to_the_record(make: Make) -> None:
     for _ in range(2):
         assert kept(b) == [18, 19, 20, 21, 22]
         b.restart(**config)
-    b.layer.removal.remove(ORDERS, [(20, 20), (22, 22)])
+    b.layer.remove(ORDERS, [(20, 20), (22, 22)])
     b.ordered(b"a", b"b")
     assert kept(b, Level.ORDERED) == [18, 19, 21]
     b.turn()
@@ -1081,7 +1081,7 @@ def check_bytes_are_limited_to_the_record(make: Make) -> None:
     b.ordered(b"x" * 10)
     assert b.tail().start == 6
     b.turn()
-    b.layer.removal.remove(ORDERS, [(7, 7)])
+    b.layer.remove(ORDERS, [(7, 7)])
     assert b.layer.query("bytes", ORDERS) == 3 * size
     b.ordered(b"x" * 10)
     assert b.tail().start == 6
@@ -1114,7 +1114,7 @@ def check_what_is_new_is_rejected_where_the_limit_says_so(make: Make) -> None:
     b.turn()
     b.restart(**config)
     assert b.put(b"d") == Rejected("records", 3)
-    b.layer.removal.remove(ORDERS, [(1, 1)])
+    b.layer.remove(ORDERS, [(1, 1)])
     assert b.ordered(b"d").base == 3
     b.turn()
     assert kept(b) == [0, 2, 3]
@@ -1135,7 +1135,7 @@ def check_an_addresss_limit_takes_its_oldest(make: Make) -> None:
             (Address(b"orders/0"), 2, 11), (Address(b"orders/1"), 2, 7), (Address(b"orders/2"), 2, 8),
         )  # fmt: skip
         b.restart(**config)
-    b.layer.removal.remove(ORDERS, [(11, 11)])
+    b.layer.remove(ORDERS, [(11, 11)])
     b.ordered(b"x", address=b"orders/0")
     b.turn()
     assert kept(b) == [4, 5, 7, 8, 10, 12]
@@ -1156,7 +1156,7 @@ def check_an_addresss_limit_may_reject(make: Make) -> None:
     b.turn()
     b.restart(**config)
     assert b.put(b"c", address=b"orders/2") == Rejected("address_records", 1)
-    b.layer.removal.remove(ORDERS, [(1, 1)])
+    b.layer.remove(ORDERS, [(1, 1)])
     b.ordered(b"c", address=b"orders/2")
     b.turn()
     assert kept(b) == [0, 2]

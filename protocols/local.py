@@ -129,6 +129,8 @@ class Sequencer:
         """Replay is over: what the engine refuses now ends the epoch, it does not stop the start."""
         self._deleted: list[StreamId] = []
         """Found deleted while the control stream was replayed."""
+        self.on_topic: Callable[[Topic, bool], None] = lambda topic, there: None
+        """Told of each topic as it is opened or changed, and when it is gone."""
         self.uncaptured = 0
         """Messages that no stream captured: the position of the one ephemeral stream."""
         self.topics = self._new_topics()
@@ -253,6 +255,7 @@ class Sequencer:
             else:
                 self.layer.create(stream, key, topic.config)
         self.interest.capture(topic)
+        self.on_topic(topic, True)
 
     def _topic_deleted(self, topic: Topic) -> None:
         if self._replaying:
@@ -262,6 +265,7 @@ class Sequencer:
         for stream in topic.streams:
             self.layer.delete(stream)
             self._routes.pop(stream, None)
+        self.on_topic(topic, False)
 
     # turns
 
@@ -378,10 +382,10 @@ class Sequencer:
             self.uncaptured += group.count
             group.timestamp_ms = self.layer.now_ms
             answer = Appended(NOT_CAPTURED, Position(-1), Position(-1), self.layer.now_ms, Epoch(0))
-        self._deliver(route, group, served)
+        self.deliver(route, group, served)
         return answer
 
-    def _deliver(self, route: Route, group: Group, served: str) -> None:
+    def deliver(self, route: Route, group: Group, served: str) -> None:
         for sink in route.sinks:
             if sink.protocol != served:
                 self.host.call(sink.session, sink.deliver, group)
@@ -405,7 +409,7 @@ class Sequencer:
         """Append what the layer had nothing against, and give it to live sinks."""
         found = self.layer.streams[stream]
         answer = self.layer.append_judged(found, group, when)
-        self._deliver(self.interest.resolve(found.key.account, Address(group.address)), group, "")
+        self.deliver(self.interest.resolve(found.key.account, Address(group.address)), group, "")
         return answer
 
     def _feed(self, stream: StreamId, batch: bytes | bytearray | memoryview, answer: Appended) -> None:
@@ -432,7 +436,7 @@ class Sequencer:
                 end += 1
             where = route if records[at].address == key.name else self._beneath(key, records[at].address)
             if where is not None:
-                self._deliver(where, Group.of_records(records[at].address, records[at:end]), "")
+                self.deliver(where, Group.of_records(records[at].address, records[at:end]), "")
             at = end
 
     def _beneath(self, key: StreamKey, address: bytes) -> Route | None:
@@ -465,6 +469,10 @@ class Sequencer:
         for world in list(self._worlds.values()):
             world.executor.gone(session)
 
+    def port(self, users: Callable[[], Users | None]) -> LocalPort:
+        """For one more session."""
+        return LocalPort(self, users)
+
     def set_durability(self, executor: str, durability: Durability) -> None:
         """Also after executors are made anew."""
         self._durabilities[executor] = durability
@@ -473,15 +481,12 @@ class Sequencer:
         self.layer.close()
 
 
-class LocalPort:
+class LocalPort(Identified):
     """A session's port in the sequencer's process: every call is answered before it returns."""
 
     def __init__(self, sequencer: Sequencer, users: Callable[[], Users | None]) -> None:
+        super().__init__(users, lambda: sequencer.host.refused(self.session))
         self._sequencer = sequencer
-        self._users = users
-        self._refusals = 0
-        self.identity: Identity | None = None
-        """Who the session is, or by SCRAM wants to be: the last that was found for it."""
         self._caller = Caller(sequencer.calls)
         self.call: Callable[[str, object, int], None] = self._caller.call
 
@@ -564,31 +569,6 @@ class LocalPort:
     def random(self) -> int:
         return self._sequencer.host.random()
 
-    def identify(self, user: bytes | None, secret: bytes | None) -> Identity | None:
-        users = self._users()
-        if users is None:
-            return EVERYBODY
-        if self._refusals >= REFUSALS_MAX and (user is not None or secret is not None):
-            return None
-        found = users.identify(user, secret)
-        if found is not None:
-            self.identity = found
-        elif user is not None or secret is not None:
-            self._refusals += 1
-            self._sequencer.host.refused(self.session)
-        return found
-
-    def secret_of(self, user: bytes) -> tuple[Identity, Secret] | None:
-        users = self._users()
-        found = None if users is None else users.secret(user)
-        if found is not None:
-            self.identity = found[0]
-        return found
-
-    @property
-    def users(self) -> bool:
-        return self._users() is not None
-
     def note(self, event: str, detail: str = "") -> None:
         self._sequencer.host.note(event, detail)
 
@@ -669,7 +649,7 @@ class LocalWorld(LocalPort):
         return layer.commit_under_way(found)
 
     def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> int:
-        return self._sequencer.layer.removal.remove(stream, ranges)
+        return self._sequencer.layer.remove(stream, ranges)
 
     def trim(self, stream: StreamId, before: Position) -> object:
         """Answers the new Tail, or StreamError."""

@@ -56,6 +56,8 @@ class Segment:
     end: Position
     bytes: int
     max_timestamp_ms: int
+    records: int
+    """Less than its positions where it was written anew without some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,34 @@ class Listener(Protocol):
     def durable(self, shard: Shard, commit: Commit) -> None: ...
 
     def failed(self, shard: Shard, above: Commit, reason: str) -> None: ...
+
+
+class Rewrite(Protocol):
+    """A segment that is being written anew. Reads give the old batches until ``finish`` is ``done``."""
+
+    done: bool
+    replaced: bool
+    """It has taken the old one's place: durable."""
+
+    def add(self, batches: Sequence[Batch]) -> None:
+        """The next ones: contiguous, over the same positions, of the same leader epochs; some may hold fewer records, or none.
+
+        Raises:
+            EngineError: INVALID; or the storage cannot: then nothing has changed.
+        """
+        ...
+
+    def finish(self) -> None:
+        """All are there: see to it that they are durable and take the old ones' place; ``done`` says when, perhaps later.
+
+        Raises:
+            EngineError: as ``add``.
+        """
+        ...
+
+    def abandon(self) -> None:
+        """Leave all as it is."""
+        ...
 
 
 class Engine(Protocol):
@@ -137,6 +167,22 @@ class Engine(Protocol):
         ...
 
     def delete(self, stream: StreamId) -> None: ...
+
+    def roll(self, stream: StreamId) -> None:
+        """What is appended next begins another segment."""
+        ...
+
+    def settled(self, stream: StreamId) -> Position:
+        """Segments below this may be written anew. It moves in time, after it was asked for too."""
+        ...
+
+    def rewrite(self, stream: StreamId, base: Position) -> Rewrite:
+        """Write a settled segment anew; one at a time of each stream.
+
+        Raises:
+            EngineError: INVALID: none begins at ``base``; UNAVAILABLE, NO_SPACE.
+        """
+        ...
 
     def close(self) -> None:
         """Everything appended is durable and named so; another open finds nothing to repair."""

@@ -792,6 +792,10 @@ class StreamLayer:
         found.start = before
         return commit
 
+    def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> Commit:
+        """See ``protocols.api.World.remove``."""
+        return self.removal.remove(stream, ranges)
+
     def delete(self, stream: StreamId) -> None:
         """The stream is gone; its watchers are told. Its data goes once this turn, which says so, is durable."""
         found = self.streams.pop(stream, None)

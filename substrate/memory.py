@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from substrate.api import Commit, Durability, Epoch, ErrorCode, Position, Shard, StreamConfig, StreamId
@@ -29,6 +29,40 @@ class _Segment:
     first: int  # index of its first batch
     bytes: int = 0
     max_timestamp_ms: int = -1
+    holes: int = 0
+    """Positions without a record, since it was written anew."""
+
+
+class MemoryRewrite:
+    """A segment of a ``MemoryStream`` being written anew."""
+
+    def __init__(self, stream: MemoryStream, base: int, end: int) -> None:
+        self.done = False
+        self.replaced = False
+        self.alive: Callable[[], bool] = lambda: True
+        self._stream = stream
+        self._base = self._position = base
+        self._end = end
+        self._batches: list[bytes] = []
+
+    def add(self, batches: Sequence[Batch]) -> None:
+        for batch in batches:
+            base, length, _epoch, delta, _max_timestamp_ms = _PLACE.unpack_from(batch)
+            if base != self._position or length + 12 != len(batch) or base + delta >= self._end:
+                raise EngineError(
+                    ErrorCode.INVALID, f"batch at {base}, want {self._position}, the segment ends at {self._end}"
+                )
+            self._position = base + delta + 1
+            self._batches.append(bytes(batch))
+
+    def finish(self) -> None:
+        if self._position != self._end:
+            raise EngineError(ErrorCode.INVALID, f"the batches end at {self._position}, the segment at {self._end}")
+        self.replaced = not self.done and self.alive() and self._stream.replace(self._base, self._batches)
+        self.done = True
+
+    def abandon(self) -> None:
+        self.done = True
 
 
 class MemoryStream:
@@ -82,10 +116,45 @@ class MemoryStream:
     def segments(self) -> list[Segment]:
         ends = [segment.base for segment in self._segments[1:]] + [self.end]
         return [
-            Segment(Position(segment.base), Position(end), segment.bytes, segment.max_timestamp_ms)
+            Segment(
+                Position(segment.base),
+                Position(end),
+                segment.bytes,
+                segment.max_timestamp_ms,
+                end - segment.base - segment.holes,
+            )
             for segment, end in zip(self._segments, ends, strict=True)
             if segment.bytes
         ]
+
+    def roll(self) -> None:
+        if self._segments[-1].bytes:
+            self._segments.append(_Segment(self.end, len(self._batches)))
+
+    def settled(self) -> Position:
+        return Position(self._segments[-1].base)
+
+    def rewrite(self, base: int) -> MemoryRewrite:
+        for index, segment in enumerate(self._segments[:-1]):
+            if segment.base == base:
+                return MemoryRewrite(self, base, self._segments[index + 1].base)
+        raise EngineError(ErrorCode.INVALID, f"no settled segment begins at {base}")
+
+    def replace(self, base: int, batches: list[bytes]) -> bool:
+        """Whether the segment was still there."""
+        for index, segment in enumerate(self._segments[:-1]):
+            if segment.base == base:
+                following = self._segments[index + 1]
+                grown = len(batches) - (following.first - segment.first)
+                self._batches[segment.first : following.first] = batches
+                self._bases[segment.first : following.first] = [_PLACE.unpack_from(batch)[0] for batch in batches]
+                for later in self._segments[index + 1 :]:
+                    later.first += grown
+                segment.bytes = sum(map(len, batches))
+                segment.max_timestamp_ms = max(_PLACE.unpack_from(batch)[4] for batch in batches)
+                segment.holes = following.base - base - sum(int.from_bytes(batch[57:61]) for batch in batches)
+                return True
+        return False
 
     def trim(self, before: int) -> None:
         if before > self.end:
@@ -268,6 +337,24 @@ class MemoryEngine:
         self._serving()
         self._stream(stream)
         del self._streams[stream]
+
+    def roll(self, stream: StreamId) -> None:
+        self._serving()
+        self._stream(stream).roll()
+
+    def settled(self, stream: StreamId) -> Position:
+        self._serving()
+        return Position(
+            min([self._stream(stream).settled(), *(ends[stream] for _, ends in self._undo if stream in ends)])
+        )
+
+    def rewrite(self, stream: StreamId, base: Position) -> MemoryRewrite:
+        if base >= self.settled(stream):
+            raise EngineError(ErrorCode.INVALID, f"no settled segment begins at {base}")
+        found = self._stream(stream)
+        made = found.rewrite(base)
+        made.alive = lambda: self._streams.get(stream) is found
+        return made
 
     def close(self) -> None:
         if not self._broken:

@@ -201,9 +201,9 @@ class _Stream:
         sealed = self._sealed()
         chain: bytes | None = stream.first_chain
         for segment in sealed:
-            chain = self._segment(segment.base, segment.end, segment.size, segment.chain, chain)
+            chain = self._segment(segment, chain)
         if stream.active_bytes:
-            self._segment(stream.active, stream.end, stream.active_bytes, stream.chain, chain)
+            self._segment(Sealed(stream.active, stream.end, stream.active_bytes, -1, stream.chain), chain)
         self.report.chains[stream.folder] = f"{stream.end}:{stream.chain.hex()}"
         names = {f"{base:020d}.log" for base in [*(segment.base for segment in sealed), stream.active]}
         for name in self.files.names(stream.folder):
@@ -253,8 +253,13 @@ class _Stream:
             found.append(Sealed(base, end, len(data or b""), -1, ends.NO_CHAIN))
         return found
 
-    def _segment(self, base: int, end: int, size: int, want: bytes, chain: bytes | None) -> bytes | None:
-        """Walk one segment; the chain value after it, None if that cannot be known."""
+    def _segment(self, segment: Sealed, chain: bytes | None) -> bytes | None:
+        """Walk one segment; the chain value after it, None if that cannot be known.
+
+        One that was written anew holds fewer batches than its chain value says: what is there is proved by ``content``.
+        """
+        base, end, size, want = segment.base, segment.end, segment.size, segment.chain
+        there_chain = want if segment.content == ends.NO_CHAIN else segment.content
         name = f"{base:020d}.log"
         self.report.segments += 1
         try:
@@ -273,7 +278,7 @@ class _Stream:
             self.files.close(handle)
         if position is not None and position != end:
             self.fault(name, f"ends at {position}, not at {end}", position)
-        elif position is not None and chain is not None and want != ends.NO_CHAIN and chain != want:
+        elif position is not None and chain is not None and want != ends.NO_CHAIN and chain != there_chain:
             self.fault(name, "the chain of batch headers is not the one that was written", base)
         self._check_index(name, base, size)
         return want if want != ends.NO_CHAIN else chain

@@ -30,11 +30,12 @@ from substrate.disk.group_commit import GroupCommit
 from substrate.disk.handles import CLOSED
 from substrate.disk.journal import Journal, JournalBroken
 from substrate.disk.options import Options
+from substrate.disk.rewrite import DiskRewrite, Replacement
 from substrate.disk.segments import Segments
 from substrate.disk.stream import FOLDER, DiskStream
 from substrate.disk.tail import TailCache
 from substrate.disk.turns import Place, Turns
-from substrate.engine import Batch, Ends, EngineError, Frame, Listener, Opened, Segment
+from substrate.engine import Batch, Ends, EngineError, Frame, Listener, Opened, Rewrite, Segment
 from substrate.files import Files
 from substrate.memory import FIRST_SHARD
 
@@ -328,12 +329,67 @@ class DiskEngine:
             known = self.store.load_sealed(found)
         except OSError as error:
             raise _engine_error(error) from error
-        sealed = [Segment(Position(one.base), Position(one.end), one.size, one.max_timestamp_ms) for one in known]
-        if found.active_bytes:
-            sealed.append(
-                Segment(Position(found.active), Position(found.end), found.active_bytes, found.max_timestamp_ms)
+        sealed = [
+            Segment(
+                Position(one.base), Position(one.end), one.size, one.max_timestamp_ms,
+                one.records if one.records >= 0 else one.end - one.base,
             )
+            for one in known
+        ]  # fmt: skip
+        if found.active_bytes:
+            base, end = Position(found.active), Position(found.end)
+            sealed.append(Segment(base, end, found.active_bytes, found.max_timestamp_ms, end - base))
         return sealed
+
+    def roll(self, stream: StreamId) -> None:
+        self._serving()
+        found = self._stream(stream)
+        if found.memory is not None:
+            found.memory.roll()
+        elif found.active_bytes:
+            try:
+                self.store.roll(found, found.end)
+            except OSError as error:
+                self._fail_with(error)
+
+    def settled(self, stream: StreamId) -> Position:
+        self._serving()
+        found = self._stream(stream)
+        if found.memory is not None:
+            return found.memory.settled()
+        if found.recorded < found.active and self._checkpoint is None:
+            try:
+                self._start_checkpoint()
+            except OSError as error:
+                self._fail_with(error)
+        return Position(found.recorded)
+
+    def rewrite(self, stream: StreamId, base: Position) -> Rewrite:
+        self._serving()
+        found = self._stream(stream)
+        if found.memory is not None:
+            return found.memory.rewrite(base)
+        if not any(one.base == base for one in self.store.load_sealed(found)) or base >= found.recorded:
+            raise EngineError(ErrorCode.INVALID, f"stream {stream}: no settled segment begins at {base}")
+        generation = self._generation
+        try:
+            return DiskRewrite(
+                self.store, found, base, self._parts()[0].number, self._replace,
+                lambda: generation == self._generation and not self._broken,
+            )  # fmt: skip
+        except OSError as error:
+            raise _engine_error(error) from error
+
+    def _replace(self, stream: DiskStream, what: Replacement) -> None:
+        if self._streams.get(stream.id) is not stream:
+            raise EngineError(ErrorCode.NO_STREAM, f"stream {stream.id}")
+        self._record(Kind.REPLACE, what.pack())
+        try:
+            self._sync_now([])
+            self.tail.drop(stream)
+            self.store.replaced(stream, what)
+        except OSError as error:
+            self._fail_with(error)
 
     # -- reading
 
@@ -516,6 +572,7 @@ class DiskEngine:
         state.clean = int(clean)
         self.turns.referenced_bytes = 0
         generation = self._generation
+        recorded = [(one, one.active) for one in self._streams.values() if one.active != one.recorded]
 
         def finished(checkpoint: Checkpoint, error: OSError | None) -> None:
             if generation != self._generation:
@@ -526,6 +583,8 @@ class DiskEngine:
                 self._fail(f"checkpoint: {error}")
             else:
                 self._covered = checkpoint.covered
+                for stream, active in recorded:
+                    stream.recorded = active
 
         handles = [slot.handle for slot in journal.slots if slot.last_number > self._covered]
         fresh_max = self.options.checkpoint_manifests if clean else self.options.checkpoint_manifests // 8

@@ -24,7 +24,7 @@ An entry of a COMMIT frame is one run of batches of one stream, segment and lead
 Flags: 1 = by reference (the bytes are only in the segment; otherwise they follow, in the order of the entries),
 2 = marked (not synced with its frame: durability ``os`` or ``interval``).
 The data of the other kinds: CREATE and CONFIG a stream's settings (``substrate.disk.ends``), TRIM stream u64 and start i64,
-DELETE stream u64; EPOCH and NOTE have none.
+DELETE stream u64, REPLACE as ``substrate.disk.rewrite.FRAME``; EPOCH and NOTE have none.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class Kind(IntEnum):
     CONFIG = 5
     TRIM = 6
     DELETE = 7
+    REPLACE = 8
 
 
 class Entry(NamedTuple):

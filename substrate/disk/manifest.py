@@ -11,12 +11,14 @@ import json
 
 from crc32c import crc32c
 
-from substrate.disk.ends import UnknownVersion, Unsound
+from substrate.disk.ends import NO_CHAIN, UnknownVersion, Unsound
 from substrate.disk.stream import DiskStream, Sealed
 
 NAME = "manifest"
 EPOCHS = "leader-epoch-checkpoint"
 VERSION = 1
+REWRITTEN_VERSION = 2
+"""Where some segment was written anew: its entry has two fields more, its content's chain value and its records."""
 SETTINGS = (
     "durability", "retention_ms", "retention_bytes", "retention_records", "segment_bytes", "record_bytes_max", "interval_ms",
 )  # fmt: skip
@@ -26,9 +28,10 @@ SETTINGS = (
 def encode(stream: DiskStream) -> bytes:
     config = {name: getattr(stream.config, name) for name in SETTINGS}
     config["durability"] = stream.config.durability.value
+    rewritten = any(sealed.content != NO_CHAIN for sealed in stream.sealed or ())
     text = json.dumps(
         {
-            "version": VERSION,
+            "version": REWRITTEN_VERSION if rewritten else VERSION,
             "stream": stream.id,
             "label": stream.label,
             "generation": stream.generation,
@@ -37,6 +40,7 @@ def encode(stream: DiskStream) -> bytes:
             "first_chain": stream.first_chain.hex(),
             "sealed": [
                 [sealed.base, sealed.end, sealed.size, sealed.max_timestamp_ms, sealed.chain.hex()]
+                + ([sealed.content.hex(), sealed.records] if sealed.content != NO_CHAIN else [])
                 for sealed in stream.sealed or ()
             ],
             "active": stream.active,
@@ -57,9 +61,13 @@ def decode(data: bytes) -> tuple[int, int, bytes, list[Sealed]]:
     if len(lines) != 3 or lines[2] or lines[1] != b"%08x" % crc32c(lines[0]):
         raise Unsound("manifest does not fit its CRC")
     found = json.loads(lines[0])
-    if found["version"] != VERSION:
-        raise UnknownVersion(f"manifest of version {found['version']}; known: {VERSION}")
-    sealed = [Sealed(base, end, size, time, bytes.fromhex(chain)) for base, end, size, time, chain in found["sealed"]]
+    if found["version"] not in (VERSION, REWRITTEN_VERSION):
+        raise UnknownVersion(f"manifest of version {found['version']}; known: {VERSION}, {REWRITTEN_VERSION}")
+    sealed = []
+    for base, end, size, time, chain, *rewritten in found["sealed"]:
+        sealed.append(Sealed(base, end, size, time, bytes.fromhex(chain)))
+        if rewritten:
+            sealed[-1].content, sealed[-1].records = bytes.fromhex(rewritten[0]), rewritten[1]
     return found["stream"], found["generation"], bytes.fromhex(found["first_chain"]), sealed
 
 

@@ -18,6 +18,7 @@ from substrate.disk import ends, frames, journal
 from substrate.disk.batches import HEADER_BYTES, Rotten, chain_of, check, head_at
 from substrate.disk.frames import MARKED, REFERENCE, Entry, Kind
 from substrate.disk.journal import Kept
+from substrate.disk.rewrite import Replacement
 from substrate.disk.segments import Segments
 from substrate.disk.stream import FOLDER, DiskStream
 from substrate.engine import EngineError
@@ -213,6 +214,10 @@ class _Replay:
                 self.segments.changed(stream)
             elif head.kind == Kind.TRIM:
                 self._trim(int.from_bytes(data[:8]), int.from_bytes(data[8:16]))
+            elif head.kind == Kind.REPLACE:
+                what = Replacement.unpack(data)
+                if what.stream not in self._deleted:
+                    self.segments.replaced(self._stream(what.stream), what)
             elif head.kind == Kind.DELETE:
                 stream = self._stream(int.from_bytes(data[:8]))
                 self.segments.remove_folder(stream)

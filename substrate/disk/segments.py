@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import itertools
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 
 from substrate.api import ErrorCode
@@ -15,6 +16,7 @@ from substrate.disk import manifest
 from substrate.disk.batches import HEADER_BYTES, Head, Rotten, chain_of, check, head_at, walk
 from substrate.disk.ends import NO_CHAIN, UnknownVersion, Unsound
 from substrate.disk.handles import CLOSED, Handles, SegmentFile
+from substrate.disk.rewrite import Replacement, Word, new_path, word_path
 from substrate.disk.stream import FOLDER, INDEX_INTERVAL_BYTES, DiskStream, Index, Sealed
 from substrate.engine import Batch, EngineError
 from substrate.files import Data, Files
@@ -189,6 +191,7 @@ class Segments:
         for base, end in itertools.pairwise(bases):
             path = stream.log_path(base)
             size, newest = 0, -1
+            before = chain
             try:
                 file = self.log(path, stream.folder)
                 size = self.files.size(file.handle)
@@ -203,8 +206,20 @@ class Segments:
             except (Rotten, FileNotFoundError) as fault:
                 self.faults.append(f"stream {stream.id}, {path}: {fault}")
                 chain = NO_CHAIN
-            sealed.append(Sealed(base, end, size, newest, chain))
+            made = Sealed(base, end, size, newest, chain)
+            word = self._word(stream, base)
+            if word is not None and (word.end, word.before, word.content) == (end, before, chain):
+                made.chain, made.content, made.records = word.chain, word.content, word.records
+                chain = word.chain
+            sealed.append(made)
         return sealed
+
+    def _word(self, stream: DiskStream, base: int) -> Word | None:
+        try:
+            word = Word.decode(self._whole(word_path(stream, base)))
+        except (FileNotFoundError, Unsound):
+            return None
+        return word if (word.stream, word.base) == (stream.id, base) else None
 
     def _reader(self, file: SegmentFile) -> Callable[[int, int], bytes]:
         return lambda offset, size: self.files.read(file.handle, offset, size)
@@ -230,25 +245,30 @@ class Segments:
         """Base, end and bytes of the segment that holds ``position``."""
         if position >= stream.active:
             return stream.active, stream.end, stream.active_bytes
+        sealed = self._sealed_at(stream, position)
+        return sealed.base, sealed.end, sealed.size
+
+    def _sealed_at(self, stream: DiskStream, position: int) -> Sealed:
         sealed = self.load_sealed(stream)
-        low, high = 0, len(sealed)
-        while low < high:
-            middle = (low + high) // 2
-            if sealed[middle].end <= position:
-                low = middle + 1
-            else:
-                high = middle
-        if low == len(sealed) or sealed[low].base > position:
+        found = bisect_right(sealed, position, key=lambda one: one.base) - 1
+        if found < 0 or sealed[found].end <= position:
             raise Rotten(position, "no segment holds it")
-        return sealed[low].base, sealed[low].end, sealed[low].size
+        return sealed[found]
 
     def _file_for_reading(self, stream: DiskStream, base: int, position: int) -> SegmentFile:
         try:
             if base == stream.active:
                 return self.active_file(stream)
-            return self.log(stream.log_path(base), stream.folder)
+            file = self.log(stream.log_path(base), stream.folder)
         except FileNotFoundError:
             raise Rotten(position, f"{stream.log_path(base)} is missing") from None
+        if not file.cut:
+            sealed = self._sealed_at(stream, base)
+            size = self.files.size(file.handle)
+            if sealed.content != NO_CHAIN and size != sealed.size:
+                raise Rotten(position, f"{size} bytes, the segment that was written anew has {sealed.size}")
+            file.cut = True
+        return file
 
     def _place(self, stream: DiskStream, base: int, limit: int, file: SegmentFile, position: int) -> tuple[int, int]:
         """A (position, offset) at or before ``position`` from which to hop; the index is filled in where it has a gap."""
@@ -377,6 +397,8 @@ class Segments:
             file = self._file_for_reading(stream, base, position)
             at, offset = self._place(stream, base, limit, file, position)
             path = file.path
+            if offset and not self._begins(file, at, offset, limit):
+                at, offset = base, 0  # the index is a hint
 
             def read(where: int, most: int, path: str = path, folder: str = stream.folder) -> bytes:
                 return self.files.read(self.log(path, folder).handle, where, most)
@@ -390,6 +412,44 @@ class Segments:
             if at != end and base != stream.active:
                 raise Rotten(at, f"the segment ends there, the next begins at {end}")
             position = max(at, position + 1)
+
+    def _begins(self, file: SegmentFile, position: int, offset: int, limit: int) -> bool:
+        """Whether a batch of this position begins there."""
+        data = self.files.read(file.handle, offset, HEADER_BYTES)
+        try:
+            return len(data) == HEADER_BYTES and head_at(data, 0, offset, position, limit).base == position
+        except Rotten:
+            return False
+
+    # -- rewriting
+
+    def replaced(self, stream: DiskStream, what: Replacement) -> None:
+        """What was written anew takes its segment's place: its frame is durable. Also of a recovery that finds it half done."""
+        path = stream.log_path(what.base)
+        sealed = self.load_sealed(stream)
+        self._rename(new_path(stream, what.base, what.number), path)
+        self._forget(path)
+        for segment in sealed:
+            if segment.base == what.base:
+                segment.size, segment.max_timestamp_ms = what.size, what.max_timestamp_ms
+                segment.content, segment.records = what.content, what.records
+                self.dirty[path] = stream.folder
+                self.unnamed.add(path)
+        stream.generation += 1
+        stream.packed = None
+        self.changed(stream)
+        self._rename(word_path(stream, what.base, what.number), word_path(stream, what.base))
+        for suffix in (".index", ".timeindex"):
+            try:
+                self.files.unlink(path[:-4] + suffix)
+            except FileNotFoundError:
+                pass
+
+    def _rename(self, source: str, target: str) -> None:
+        try:
+            self.files.rename(source, target)
+        except FileNotFoundError:  # done before, or trimmed since
+            pass
 
     # -- removing
 
@@ -415,7 +475,7 @@ class Segments:
         """Delete logs and their indexes; what is not there is gone already."""
         for path in paths:
             self._forget(path)
-            for name in (path, path[:-4] + ".index", path[:-4] + ".timeindex"):
+            for name in (path, *(path[:-4] + suffix for suffix in (".index", ".timeindex", ".rewritten"))):
                 try:
                     self.files.unlink(name)
                 except FileNotFoundError:

@@ -39,6 +39,10 @@ class Sealed:
     max_timestamp_ms: int
     chain: bytes
     """After its last batch; NO_CHAIN: not known (the manifest was lost and its segment is rotten)."""
+    content: bytes = NO_CHAIN
+    """Of a segment that was written anew: the chain over what is there now, from the same value before."""
+    records: int = -1
+    """In it, where that is not one for each position."""
 
 
 class Index:
@@ -112,6 +116,7 @@ class DiskStream:
         "max_timestamp_ms",
         "memory",
         "packed",
+        "recorded",
         "sealed",
         "start",
         "sync",
@@ -149,6 +154,8 @@ class DiskStream:
         """Of the active segment."""
         self.indexed = 0
         """Below this offset of the active segment, the index need not be complete."""
+        self.recorded = record.active
+        """The active segment as the ends file on the disk has it: no replay touches those before it."""
         self.packed: bytes | None = None
         """The record for the ends file; None: changed since it was packed."""
         self.tail_bases: list[int] = []
