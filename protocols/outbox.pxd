@@ -26,6 +26,7 @@ cdef class Outbox:
     cpdef Py_ssize_t ready(self)
     cpdef bint large(self)
     cpdef Py_ssize_t size(self)
+    cdef _park(self, list entry)
     cdef int _bound(self) except? -1
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef int _mark(self) except? -1
