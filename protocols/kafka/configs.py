@@ -243,7 +243,7 @@ def _operated(one: Any, held: dict[str, str]) -> str | None:
     if operation == SET:
         return str(one.value)
     config = CONFIGS.get(one.name)
-    if config is not None and config.kind != LIST:
+    if config is None or config.kind != LIST:
         raise ConfigError(f"{one.name} is no list to append to or subtract from")
     words = [word for word in held.get(one.name, "").split(",") if word]
     given = [word.strip() for word in one.value.split(",")]

@@ -138,8 +138,8 @@ class _Fetch:
         assert part is not None
         if isinstance(answer, Tail):
             part.tail = answer
-            if part.code is Code.OFFSET_OUT_OF_RANGE and answer.start <= part.next <= answer.ordered:
-                part.code = Code.NONE  # not durable, or not stable, yet: there, but not to be seen
+            # not durable, or not stable, yet: there, but not to be seen
+            part.code = Code.NONE if answer.start <= part.next <= answer.ordered else Code.OFFSET_OUT_OF_RANGE
         else:
             part.code = refusal(answer)[0]
         if not self.exchange.done:

@@ -21,7 +21,17 @@ from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.group_requests import ForgetTopic
 from protocols.kafka.mapping import address_of, is_reserved
-from protocols.kafka.topic_config import CONFIGS, DELETES, POLICY, ConfigError, changed, is_own, stream_config, values
+from protocols.kafka.topic_config import (
+    COMPACT,
+    CONFIGS,
+    DELETES,
+    POLICY,
+    ConfigError,
+    changed,
+    is_own,
+    stream_config,
+    values,
+)
 from substrate.api import (
     Address,
     AlterTopic,
@@ -131,15 +141,18 @@ def _partitions(exchange: Exchange, asked: Any) -> int:
         if any(list(one.broker_ids) != [settings.node_id] for one in asked.assignments):
             raise Refusal(Code.INVALID_REPLICA_ASSIGNMENT, f"there is one broker, {settings.node_id}")
         return len(indexes)
+    if asked.replication_factor < -1 or asked.replication_factor == 0:
+        raise Refusal(
+            Code.INVALID_REPLICATION_FACTOR, "Replication factor must be larger than 0, or -1 to use the default value."
+        )
+    count = settings.partitions if asked.num_partitions == -1 else int(asked.num_partitions)
+    if not 1 <= count <= settings.partitions_max:
+        raise Refusal(Code.INVALID_PARTITIONS, f"{count} partitions, limit {settings.partitions_max}")
     if asked.replication_factor not in (-1, 1):
         raise Refusal(
             Code.INVALID_REPLICATION_FACTOR, f"replication factor {asked.replication_factor}: there is one broker"
         )
-    if asked.num_partitions == -1:
-        return settings.partitions
-    if not 1 <= asked.num_partitions <= settings.partitions_max:
-        raise Refusal(Code.INVALID_PARTITIONS, f"{asked.num_partitions} partitions, limit {settings.partitions_max}")
-    return int(asked.num_partitions)
+    return count
 
 
 def _created(exchange: Exchange, name: str, batch: _Batch, at: int) -> Callable[[Answer], None]:
@@ -294,7 +307,8 @@ class _Trim:
         if not 0 <= self.asked.partition_index < len(self.topic.streams):
             self._put(Code.UNKNOWN_TOPIC_OR_PARTITION)
             return
-        if DELETES not in values(self.topic.config, self.topic.options, self.exchange.settings)[POLICY]:
+        policy = values(self.topic.config, self.topic.options, self.exchange.settings)[POLICY]
+        if COMPACT in policy and DELETES not in policy:
             self._put(Code.POLICY_VIOLATION)
             return
         stream = self.topic.streams[self.asked.partition_index]

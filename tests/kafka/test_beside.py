@@ -60,13 +60,14 @@ def spoilt(good: bytes, chance: random.Random) -> bytes:
 
 
 def whole_batches(records: bytes) -> list[bytes]:
-    """Without epochs, producer ids, checksums and the half batch that Kafka may send at the end."""
+    """Without epochs, producer ids, checksums, append times and the half batch that Kafka may send at the end."""
     found, at = [], 0
     while at + 12 <= len(records):
         end = at + 12 + int.from_bytes(records[at + 8 : at + 12], "big")
         if end > len(records):
             break
-        found.append(records[at : at + 12] + records[at + 21 : at + 43] + records[at + 51 : end])
+        times = bytes(8) if records[at + 22] & 8 else records[at + 35 : at + 43]
+        found.append(records[at : at + 12] + records[at + 21 : at + 35] + times + records[at + 51 : end])
         at = end
     return found
 
@@ -84,6 +85,8 @@ def comparable(message: Any, name: str = "") -> Any:
         return sorted(made, key=repr) if name in ("topics", "partitions", "groups", "results", "responses") else made
     if name == "records":
         return whole_batches(message or b"")
+    if name == "timestamp":
+        return message >= 0  # two clocks' where the time is the append's
     return message
 
 
@@ -101,15 +104,15 @@ class Pair:
         self.theirs.close()
 
     def ask(self, api: str, version: int, reads: bool = False, **fields: Any) -> Any:
-        """Our answer; the two agree. ``reads``: theirs may need a moment."""
+        """Our answer; the two agree. ``reads``: one may need a moment to know what the other does."""
         return self.ask_each(api, version, lambda ours: fields, reads)
 
     def ask_each(self, api: str, version: int, fields: Callable[[bool], dict[str, Any]], reads: bool = False) -> Any:
         """Fields that depend on whose they are: ``fields(ours)``."""
-        answer = self.ours.ask(api, version, **fields(True))
-        found = comparable(plain(answer))
         deadline = time.monotonic() + AGREES_S
         while True:
+            answer = self.ours.ask(api, version, **fields(True))
+            found = comparable(plain(answer))
             theirs = self.theirs.ask(api, version, **fields(False))
             compared = comparable(plain(theirs))
             if compared == found or not reads or time.monotonic() > deadline:
@@ -129,6 +132,7 @@ class Script:
         self.chance = pair.chance
         self.prefix = f"s{pair.seed}-{os.getpid()}-"
         self.topics: dict[str, int] = {}
+        self.trimmed: set[str] = set()
         self.producers: list[tuple[int, int]] = []
         self.sequences: dict[tuple[int, str], int] = {}
 
@@ -182,6 +186,7 @@ class Script:
         chance = self.chance
         name = self.prefix + (NAMES[0] if sure == 1.0 else chance.choice(NAMES))
         topic: dict[str, Any] = {"name": name, "num_partitions": 2, "replication_factor": 1, "configs": []}
+        assigned: list[int] = []
         if chance.random() > sure:
             topic["num_partitions"] = chance.choice([-1, 0, 1, 3, -2])
             topic["replication_factor"] = chance.choice([-1, 1, 2, 0])
@@ -189,14 +194,23 @@ class Script:
             if chance.random() < 0.2:
                 assigned = chance.choice([[0], [0, 1], [1], [0, 0]])
                 topic |= {"num_partitions": -1, "replication_factor": -1}
-                topic["assignments"] = [{"partition_index": index, "broker_ids": [1]} for index in assigned]
         validate = sure < 1 and chance.random() < 0.3
         version = chance.choice([2, 4, 5, 7])
-        topics = [topic] if chance.random() < 0.9 else [topic, topic]
-        answer, _ = self.pair.ask("CreateTopics", version, topics=topics, validate_only=validate, timeout_ms=5000)
+        times = 1 if chance.random() < 0.9 else 2
+
+        def fields(ours: bool) -> dict[str, Any]:
+            node = 0 if ours else 1
+            own = (
+                {"assignments": [{"partition_index": one, "broker_ids": [node]} for one in assigned]}
+                if assigned
+                else {}
+            )
+            return {"topics": [topic | own] * times, "validate_only": validate, "timeout_ms": 5000}
+
+        answer, _ = self.pair.ask_each("CreateTopics", version, fields)
         made = answer.topics[0]
         if made.error_code == 0 and not validate:
-            asked = len(topic.get("assignments", ())) or topic["num_partitions"]
+            asked = len(assigned) or topic["num_partitions"]
             self.topics[name] = asked if asked > 0 else 1
         self.settle()
 
@@ -233,7 +247,9 @@ class Script:
         time_ms = self.chance.choice([-1, -2, -3, -4, 0, 1000, int(time.time() * 1000) + 10**9, -7])
         version = self.chance.choice([1, 2, 4, 6, 7, 8])
         partitions = [{"partition_index": index, "timestamp": time_ms}]
-        if (time_ms == -3 and version < 7) or time_ms in (-4, -7):
+        if time_ms == -3 and (version < 7 or name in self.trimmed):
+            return  # it is no special time yet; Kafka finds records that are deleted
+        if time_ms in (-4, -7):
             return  # Kafka judges these by texts that changed from version to version
         self.pair.ask("ListOffsets", version, True, topics=[{"name": name, "partitions": partitions}])
 
@@ -245,6 +261,7 @@ class Script:
 
     def delete_records(self) -> None:
         name, index = self.place()
+        self.trimmed.add(name)
         offset = self.chance.choice([-1, 0, 1, 3, 100, -2])
         partitions = [{"partition_index": index, "offset": offset}]
         self.pair.ask("DeleteRecords", self.chance.choice([0, 1, 2]), topics=[{"name": name, "partitions": partitions}], timeout_ms=5000)  # fmt: skip

@@ -67,13 +67,13 @@ class Scram:
         self.password = password
         self.bare = b"n=" + name.replace(b"=", b"=3D").replace(b",", b"=2C") + b",r=" + NONCE
 
-    def final(self, first: bytes, proof_of: bytes = b"Client Key") -> bytes:
+    def final(self, first: bytes, before: bytes = b"") -> bytes:
         said = dict(part.split(b"=", 1) for part in first.split(b","))
         assert said[b"r"].startswith(NONCE) and len(said[b"r"]) > len(NONCE) + 16
         salt, rounds = base64.b64decode(said[b"s"]), int(said[b"i"])
         salted = hashlib.pbkdf2_hmac("sha256", self.password, salt, rounds)
-        key = hmac.digest(salted, proof_of, "sha256")
-        without = b"c=biws,r=" + said[b"r"]
+        key = hmac.digest(salted, b"Client Key", "sha256")
+        without = b"c=biws,r=" + before + said[b"r"]
         signed = self.bare + b"," + first + b"," + without
         signature = hmac.digest(hashlib.sha256(key).digest(), signed, "sha256")
         self.expected = b"v=" + base64.b64encode(
@@ -107,6 +107,12 @@ def test_a_user_is_let_in_by_scram(gateway: Harness, name: str, password: str) -
     answer = authenticate(script, client.final(first))
     assert (answer.error_code, answer.auth_bytes) == (0, client.expected)
     script.create("t")
+
+
+def test_an_old_client_that_says_its_nonce_twice_is_let_in(gateway: Harness) -> None:
+    script, client = handshaken(gateway, "SCRAM-SHA-256"), Scram(b"admin", b"secret")
+    first = bytes(authenticate(script, b"n,," + client.bare).auth_bytes)
+    assert authenticate(script, client.final(first, before=NONCE)).error_code == 0
 
 
 def test_tokens_come_bare_after_the_first_handshake(gateway: Harness) -> None:
