@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from conformance.idle import Idle, weigh
 from conformance.meters import cpu_s, resident_bytes
 from conformance.process import GatewayProcess
 
@@ -40,7 +41,21 @@ def measure_footprint(serve: Sequence[str], folder: Path, connections: int, env:
         for protocol in GREETINGS:
             each = measure_connections(running, protocol, connections // len(GREETINGS))
             figures[f"bytes per idle {protocol} connection (goal 10240)"] = round(each)
+        figures |= measure_many(running)
     return figures
+
+
+def measure_many(gateway: GatewayProcess, connections: int = 10_000) -> dict[str, float]:
+    """Idle connections of four protocols at once, each with a subscription or a name: bytes for each, seconds for all."""
+    began = time.monotonic()
+    with Idle({protocol: ("127.0.0.1", gateway.port(protocol)) for protocol in GREETINGS}) as idle:
+        each = weigh(gateway.pid, idle, connections // len(GREETINGS))
+        opened_s = time.monotonic() - began
+        idle.ask_all()
+    return {
+        f"bytes per idle connection of {connections} over four protocols (goal 10240)": round(each),
+        f"opening these {connections}, s (goal 10)": round(opened_s, 1),
+    }
 
 
 def measure_connections(gateway: GatewayProcess, protocol: str, count: int) -> float:
