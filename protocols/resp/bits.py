@@ -84,15 +84,16 @@ def bits_of(text: bytes, first: int, last: int) -> int:
 
 
 def bitcount(call: Call, words: list[bytes]) -> bytes:
-    if len(words) == 3 or len(words) > 5:
-        text = call.find_text(words[1])
-        raise CommandError(SYNTAX)
     text = call.find_text(words[1])
+    if text is None:  # whatever else is said (bitops.c bitcountCommand)
+        return ZERO
     if len(words) == 2:
-        return integer(int.from_bytes(text or b"", "big").bit_count())
+        return integer(int.from_bytes(text, "big").bit_count())
+    if len(words) == 3 or len(words) > 5:
+        raise CommandError(SYNTAX)
     start, end = integer_of(words[2]), integer_of(words[3])
     by_bit = unit_of(words, 4)
-    if text is None or (start < 0 and end < 0 and start > end):
+    if start < 0 and end < 0 and start > end:
         return ZERO
     start, end = clamp(start, end, len(text) * (8 if by_bit else 1))
     if start > end:
@@ -106,11 +107,11 @@ def bitpos(call: Call, words: list[bytes]) -> bytes:
     wanted = integer_of(words[2])
     if wanted not in (0, 1):
         raise CommandError("ERR The bit argument must be 1 or 0.")
-    if len(words) > 6:
-        raise CommandError(SYNTAX)
     text = call.find_text(words[1])
     if text is None:
         return integer(-1 if wanted else 0)
+    if len(words) > 6:
+        raise CommandError(SYNTAX)
     start, end = 0, -1
     end_given = len(words) > 4
     by_bit = False
@@ -189,10 +190,10 @@ def fields_of(call: Call, words: list[bytes]) -> list[Field]:
         value = 0
         if option != b"GET":
             value = integer_of(words[at + 3], NOT_INTEGER)
-            if call.name == "bitfield_ro":
-                raise CommandError("ERR BITFIELD_RO only supports the GET subcommand")
         found.append((option, kind[:1] == b"i", bits, place, value, overflow))
         at += 3 if option == b"GET" else 4
+    if call.name == "bitfield_ro" and any(field[0] != b"GET" for field in found):
+        raise CommandError("ERR BITFIELD_RO only supports the GET subcommand")
     return found
 
 
@@ -240,9 +241,10 @@ def bitfield(call: Call, words: list[bytes]) -> bytes:
         text[place >> 3 : (last >> 3) + 1] = number.to_bytes(len(padded), "big")
         replies.append(integer(old if option == b"SET" else new))
         changes += 1
-    if changes:
+    if writes:  # the string grew even where every change failed
         call.put_text(words[1], bytes(text))
-        call.changed(words[1], changes)
+        call.changed(words[1])
+    if changes:
         call.event(b"setbit", words[1])
     return array_of(replies)
 

@@ -10,6 +10,7 @@ from protocols.resp import (
     connection,
     describing,
     geo,
+    groups,
     hashes,
     hyperloglog,
     keys,
@@ -31,7 +32,7 @@ from protocols.resp.table import Command, Handler, internal, read_table
 
 FAMILIES = (
     strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
-    describing, bits, hyperloglog, geo, sorting,
+    describing, bits, hyperloglog, geo, sorting, groups,
 )  # fmt: skip
 OWN = frozenset(
     ["auth", "quit", "reset", "client|reply", "multi", "exec", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"]
@@ -39,6 +40,7 @@ OWN = frozenset(
 """What the session does itself."""
 INTERNAL = (
     internal("_bind", topics.bind), internal("_config", server.configured), internal("_subscribed", pubsub.subscribed),
+    internal("_delivered", groups.delivered), internal("_claimed", groups.claimed),
 )  # fmt: skip
 """Never from the wire: effects, and what sessions tell the executor. Their names begin with an underscore."""
 

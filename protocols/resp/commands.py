@@ -196,7 +196,6 @@ geosearchstore | -8 | write denyoom | @geo | 1:OW,update 2:RO,access |  | 6.2.0 
 pfadd | -2 | write denyoom fast | @hyperloglog | 1:RW,insert |  | 2.8.9 | Add elements to a HyperLogLog
 pfcount | -2 | readonly | @hyperloglog | 1..-1:RW,access |  | 2.8.9 | How many different elements, about
 pfmerge | -2 | write denyoom | @hyperloglog | 1:RW,access,insert 2..-1:RO,access |  | 2.8.9 | Unite HyperLogLogs
-pfselftest | 1 | admin | @hyperloglog |  |  | 2.8.9 | Nothing to test: OK
 == stream
 xack | -4 | write fast | @stream | 1:RW,update |  | 5.0.0 | Entries are done with
 xadd | -5 | write denyoom fast | @stream | 1:RW,update | nondeterministic_output | 5.0.0 | Append an entry; NOMKSTREAM MAXLEN MINID

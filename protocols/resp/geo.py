@@ -55,12 +55,13 @@ def cell(point: Point, steps: int = STEPS, latitude_max: float = LATITUDE_MAX) -
     scale = 1 << steps
     column = int((point[0] + LONGITUDE_MAX) / (2 * LONGITUDE_MAX) * scale)
     row = int((point[1] + latitude_max) / (2 * latitude_max) * scale)
-    return spread(min(row, scale - 1)) | spread(min(column, scale - 1)) << 1
+    return spread(row) | spread(column) << 1  # 180 degrees is a column of its own, as in Redis
 
 
 def point_of(score: float) -> Point:
     """The middle of a score's cell."""
-    bits = int(score)
+    # any score may be taken for a position: as x86-64 casts a double
+    bits = 0 if score >= 2.0**64 else 1 << 63 if score < -(2.0**63) else int(score) & (1 << 64) - 1
     row, column = gathered(bits), gathered(bits >> 1)
     scale = 1 << STEPS
 
@@ -208,7 +209,7 @@ def spans_of(center: Point, width_m: float, height_m: float) -> list[tuple[float
         return everything
     aside = math.degrees(width_m / RADIUS_M / math.cos(math.radians(top))) * 1.01 + 1e-9
     west, east = center[0] - aside, center[0] + aside
-    if west < -LONGITUDE_MAX or east > LONGITUDE_MAX:
+    if west < -LONGITUDE_MAX or east >= LONGITUDE_MAX:
         return everything
     steps = STEPS
     while steps and (2 * LONGITUDE_MAX / (1 << steps) < 2 * aside or 2 * LATITUDE_MAX / (1 << steps) < 2 * up):
@@ -244,7 +245,7 @@ def read_options(call: Call, search: Search, words: list[bytes], at: int, genera
     Raises:
         CommandError: as Redis for each word it cannot read.
     """
-    shapes = centers = 0
+    shape = wanted_from = b""
     while at < len(words):
         option = words[at].upper()
         left = len(words) - at - 1
@@ -267,23 +268,23 @@ def read_options(call: Call, search: Search, words: list[bytes], at: int, genera
             at += 1
         elif option == b"STOREDIST" and storing:
             search.store_distance = True
-        elif option == b"FROMMEMBER" and general and left >= 1 and not centers:
-            centers += 1
+        elif option == b"FROMMEMBER" and general and left >= 1 and wanted_from != b"FROMLONLAT":
+            wanted_from = option
             search.member = words[at + 1]
             locate(call, search, words[2 if storing else 1])
             at += 1
-        elif option == b"FROMLONLAT" and general and left >= 2 and not centers:
-            centers += 1
+        elif option == b"FROMLONLAT" and general and left >= 2 and wanted_from != b"FROMMEMBER":
+            wanted_from = option
             search.center = read_point(words[at + 1], words[at + 2])
             at += 2
-        elif option == b"BYRADIUS" and general and left >= 2 and not shapes:
-            shapes += 1
+        elif option == b"BYRADIUS" and general and left >= 2 and shape != b"BYBOX":
+            shape = option
             search.radius_m = length_of(words[at + 1], "radius")
             search.unit = unit_of(words[at + 2])
             search.radius_m *= search.unit
             at += 2
-        elif option == b"BYBOX" and general and left >= 3 and not shapes:
-            shapes += 1
+        elif option == b"BYBOX" and general and left >= 3 and shape != b"BYRADIUS":
+            shape = option
             width, height = length_of(words[at + 1], "width"), length_of(words[at + 2], "height")
             if width < 0 or height < 0:
                 raise CommandError("ERR height or width cannot be negative")
@@ -297,11 +298,11 @@ def read_options(call: Call, search: Search, words: list[bytes], at: int, genera
     if (search.target is not None or storing) and shown:
         what = "GEOSEARCHSTORE" if storing else "STORE option in GEORADIUS"
         raise CommandError(f"ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options")
-    if general and not centers:
-        name = call.name
+    if general and not wanted_from:
+        name = words[0].decode()
         raise CommandError(f"ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}")
-    if general and not shapes:
-        raise CommandError(f"ERR exactly one of BYRADIUS and BYBOX can be specified for {call.name}")
+    if general and not shape:
+        raise CommandError(f"ERR exactly one of BYRADIUS and BYBOX can be specified for {words[0].decode()}")
     if search.any and not search.count:
         raise CommandError("ERR the ANY argument requires COUNT argument")
 

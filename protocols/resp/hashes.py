@@ -10,7 +10,7 @@ from typing import Any
 
 from protocols.resp.call import Call
 from protocols.resp.errors import OVERFLOW, SYNTAX, CommandError, wrong_arity
-from protocols.resp.keys import cursor_of, scan_options, walk
+from protocols.resp.keys import NOTHING_SCANNED, cursor_of, scan_options, walk
 from protocols.resp.numbers import INTEGER_MAX, INTEGER_MIN, add_long_doubles, find_integer, integer_of, long_double_of
 from protocols.resp.state import HASH
 from protocols.resp.table import Handlers
@@ -194,6 +194,8 @@ def walk_dict(held: dict[bytes, Any], cursor: int, count: int) -> tuple[int, lis
 
 def hscan(call: Call, words: list[bytes]) -> bytes:
     cursor = cursor_of(words[2])
+    if call.find_hash(words[1]) is None:
+        return NOTHING_SCANNED
     pattern, count, _ = scan_options(words, 3)
     held = call.find_hash(words[1]) or {}
     following, found = walk_dict(held, cursor, count)

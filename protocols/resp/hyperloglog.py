@@ -9,7 +9,7 @@ Reads both, writes dense and sparse as they are: a new one is sparse while it ha
 and no register above 32. Hash: MurmurHash64A with seed 0xadc83b19. Estimator: Ertl 2017, as hyperloglog.c.
 Effects: in the client's words (the hash does not depend on chance).
 Deviations: the sparse form is written in its shortest runs (Redis': as its history left it); the cached cardinality of
-PFCOUNT is not written back. PFDEBUG is not there.
+PFCOUNT is not written back. PFDEBUG and PFSELFTEST are not there.
 """
 
 from __future__ import annotations
@@ -229,8 +229,4 @@ def pfmerge(call: Call, words: list[bytes]) -> bytes:
     return OK
 
 
-def pfselftest(call: Call, words: list[bytes]) -> bytes:
-    return OK
-
-
-HANDLERS: Handlers = {"pfadd": pfadd, "pfcount": pfcount, "pfmerge": pfmerge, "pfselftest": pfselftest}
+HANDLERS: Handlers = {"pfadd": pfadd, "pfcount": pfcount, "pfmerge": pfmerge}

@@ -94,6 +94,9 @@ def scan_options(words: list[bytes], at: int, types: bool = False) -> tuple[byte
     return pattern, count, kind
 
 
+NOTHING_SCANNED = b"*2\r\n$1\r\n0\r\n*0\r\n"
+
+
 def cursor_of(word: bytes) -> int:
     value = find_integer(word)
     if value is None or value < 0:

@@ -26,6 +26,7 @@ from protocols.resp.notify import KEYEVENT, KEYSPACE, Notifier, flags_of
 from protocols.resp.server import DURABILITIES
 from protocols.resp.snapshot import dump, make, requests_of
 from protocols.resp.state import Database
+from protocols.resp.streams import Log
 from protocols.resp.transactions import forget
 from protocols.resp.waiting import Waiting
 from protocols.resp.wire import COMPLETE, Run, error, request, words_of
@@ -157,6 +158,9 @@ class Keyspace:
             else:
                 assert db is not None, "a dump names a database before its first key"
                 make(db, words)
+
+    def new_log(self) -> Log:
+        return Log()
 
     # databases
 

@@ -74,7 +74,7 @@ def config_set(call: Call, words: list[bytes]) -> bytes:
             flags = flags_of(value)
             if flags is None:
                 raise CommandError(f"ERR CONFIG SET failed (possibly related to argument '{name}') - {INVALID_CLASS}")
-            wanted[name] = text_of(flags)
+            wanted[name] = value
         elif name == "appendfsync":
             if value.lower() not in DURABILITIES:
                 allowed = ", ".join(("everysec", "always", "no"))

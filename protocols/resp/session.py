@@ -193,8 +193,7 @@ class RespSession(Lane):
             return
         found = CATALOGUE.check(words)
         if isinstance(found, str):
-            self._spoiled = self._spoiled or self._queue is not None
-            self._reply(error(found))
+            self._refused(name, found)
         elif not self._known and name not in BEFORE_AUTH:
             self._reply(error(NO_AUTH))
         elif self.protocol == 2 and self._handles and name not in WHILE_SUBSCRIBED:
@@ -213,6 +212,17 @@ class RespSession(Lane):
         if not self._skip and self.silent and self._once:
             self.silent = self._once = False
             self._settle()
+
+    def _refused(self, name: bytes, text: str) -> None:
+        """A request that cannot be what it says: it spoils a transaction, and a wrong EXEC ends it."""
+        if name == b"EXEC" and self._known:
+            if self._queue is not None:
+                self._queue = None
+                self._settle()
+                self._tell(b"UNWATCH")
+            text = f"EXECABORT Transaction discarded because of: {text.removeprefix('ERR ')}"
+        self._spoiled = self._spoiled or self._queue is not None
+        self._reply(error(text))
 
     def _act(self, name: bytes, words: list[bytes]) -> None:
         if name in LISTENING:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from protocols.resp.call import Call
 from protocols.resp.errors import MUST_BE_POSITIVE, SYNTAX, CommandError
 from protocols.resp.hashes import COUNT_MAX, SCAN_WHOLE_MAX, choose
-from protocols.resp.keys import cursor_of, scan_options, walk
+from protocols.resp.keys import NOTHING_SCANNED, cursor_of, scan_options, walk
 from protocols.resp.lists import key_count
 from protocols.resp.numbers import integer_of
 from protocols.resp.state import SET, Members
@@ -201,6 +201,8 @@ def limit_of(rest: list[bytes]) -> int:
 
 def sscan(call: Call, words: list[bytes]) -> bytes:
     cursor = cursor_of(words[2])
+    if call.find_set(words[1]) is None:
+        return NOTHING_SCANNED
     pattern, count, _ = scan_options(words, 3)
     held = call.find_set(words[1])
     items = held.items if held is not None else []

@@ -11,9 +11,11 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from protocols.resp.groups import Consumer, Group
+from protocols.resp.ids import id_of, id_text
 from protocols.resp.numbers import float_text
 from protocols.resp.state import HASH, LIST, NUMBER, SET, SHARED, STREAM, STRING, ZSET, Database, Entry, Members
-from protocols.resp.streams import Log, id_of, id_text
+from protocols.resp.streams import Log
 from protocols.resp.topics import Shared
 from protocols.resp.wire import request
 from protocols.resp.zsets import Ranking
@@ -43,6 +45,23 @@ def words_of_entry(entry: Entry) -> list[bytes]:
     return words
 
 
+def words_of_group(key: bytes, name: bytes, group: Group) -> list[bytes]:
+    """``_GROUP key name last read consumers consumer... [id owner ms count]...``"""
+    names = sorted(group.consumers)
+    words = [b"_GROUP", key, name, id_text(group.last), b"%d" % group.read, b"%d" % len(names), *names]
+    for id, held in group.pending.items():
+        words += (id_text(id), held.consumer.name, b"%d" % held.time_ms, b"%d" % held.count)
+    return words
+
+
+def make_group(log: Log, words: list[bytes]) -> None:
+    group = log.groups[words[0]] = Group(id_of(words[1]), int(words[2]))
+    end = 4 + int(words[3])
+    group.consumers = {name: Consumer(name) for name in words[4:end]}
+    for at in range(end, len(words), 4):
+        group.give(id_of(words[at]), group.consumers[words[at + 1]], int(words[at + 2]), int(words[at + 3]))
+
+
 def make(db: Database, words: list[bytes]) -> None:
     name, key = words[0], words[1]
     rest = words[2:]
@@ -58,6 +77,8 @@ def make(db: Database, words: list[bytes]) -> None:
         db.put(key, ZSET, Ranking([(float(rest[at]), rest[at + 1]) for at in range(0, len(rest), 2)]))
     elif name == b"_BIND":
         db.put(key, SHARED, Shared(Address(rest[0]), rest[1]))
+    elif name == b"_GROUP":
+        make_group(db.entries[key].value, rest)
     elif name == b"PEXPIREAT":
         db.set_expire(db.entries[key], int(rest[0]))
     else:
@@ -84,6 +105,11 @@ def dump(databases: list[Database], remembered: Mapping[str, tuple[str, str]]) -
         parts.append(request(b"_DB", db.label))
         for entry in db.order:
             parts.append(request(*words_of_entry(entry)))
+            if entry.kind == STREAM:
+                parts += [
+                    request(*words_of_group(entry.key, name, entry.value.groups[name]))
+                    for name in sorted(entry.value.groups)
+                ]
             if entry.expire_ms:
                 parts.append(request(b"PEXPIREAT", entry.key, b"%d" % entry.expire_ms))
     return b"".join(parts)

@@ -89,13 +89,11 @@ def elements_of(call: Call, key: bytes, sorting: Sorting) -> list[bytes]:
     entry = call.find(key)
     if entry is None:
         return []
-    if entry.kind == LIST:
-        return list(entry.value)
     if entry.kind == SET:
         return list(entry.value.items)
-    if entry.kind != ZSET:
+    if entry.kind not in (LIST, ZSET):
         raise CommandError(WRONG_TYPE)
-    members = [member for _, member in entry.value.order]
+    members = list(entry.value) if entry.kind == LIST else [member for _, member in entry.value.order]
     return members[::-1] if sorting.unsorted and sorting.descending else members
 
 
@@ -130,7 +128,7 @@ def arranged(call: Call, elements: list[bytes], by: bytes | None, sorting: Sorti
         return [element for _, element in keyed]
     numbers = []
     for weight, element in zip(weights, elements, strict=True):
-        number = 0.0 if weight is None else find_float(weight)
+        number = 0.0 if not weight else find_float(weight)
         if number is None:
             raise CommandError("ERR One or more scores can't be converted into double")
         numbers.append((number, element))

@@ -1,6 +1,5 @@
-"""Streams: XADD XLEN XRANGE XREVRANGE XREAD XDEL XTRIM XSETID.
+"""Streams: XADD XLEN XRANGE XREVRANGE XREAD XDEL XTRIM XSETID. Consumer groups are in ``groups.py``.
 
-Speaks Redis 7.2 without consumer groups (XGROUP, XREADGROUP and their kin are unknown commands here).
 A key of database 0 that names a topic is that topic: see ``topics.py``.
 Effects: XADD with its explicit id and exact trimming.
 Deviations: ``~`` trims exactly.
@@ -13,16 +12,14 @@ from typing import Any
 
 from protocols.resp.call import Block, Call, Later
 from protocols.resp.errors import SYNTAX, WRONG_TYPE, CommandError, wrong_arity
+from protocols.resp.groups import Group
+from protocols.resp.ids import HIGHEST, LOWEST, Id, id_of, id_text, number_of, range_id
 from protocols.resp.numbers import find_integer, integer_of
 from protocols.resp.state import SHARED, STREAM
 from protocols.resp.table import Handlers
 from protocols.resp.topics import Shared, shared_of
 from protocols.resp.wire import EMPTY, OK, array_of, bulk, bulks, integer, null, null_array
 
-Id = tuple[int, int]
-HIGHEST: Id = (2**64 - 1, 2**64 - 1)
-LOWEST: Id = (0, 0)
-INVALID_ID = "ERR Invalid stream ID specified as stream command argument"
 TOO_SMALL = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
 EXHAUSTED = "ERR The stream has exhausted the last possible ID, unable to add more items."
 COMPACT_ENTRIES = 512
@@ -31,7 +28,7 @@ COMPACT_ENTRIES = 512
 class Log:
     """Entries by id. Trimmed ones stay as a gap at the head until they are half of it."""
 
-    __slots__ = ("added", "fields", "head", "ids", "last", "max_deleted")
+    __slots__ = ("added", "fields", "groups", "head", "ids", "last", "max_deleted")
 
     def __init__(self) -> None:
         self.ids: list[Id] = []
@@ -40,6 +37,7 @@ class Log:
         self.last: Id = LOWEST
         self.added = 0
         self.max_deleted: Id = LOWEST
+        self.groups: dict[bytes, Group] = {}
 
     def __len__(self) -> int:
         return len(self.ids) - self.head
@@ -64,9 +62,14 @@ class Log:
             del self.fields[: self.head]
             self.head = 0
 
-    def delete(self, id: Id) -> bool:
+    def place(self, id: Id) -> int:
+        """The index of an entry; -1: it is not there."""
         at = bisect_left(self.ids, id, self.head)
-        if at >= len(self.ids) or self.ids[at] != id:
+        return at if at < len(self.ids) and self.ids[at] == id else -1
+
+    def delete(self, id: Id) -> bool:
+        at = self.place(id)
+        if at < 0:
             return False
         if at == self.head:
             self.behead(1)
@@ -80,51 +83,8 @@ class Log:
         copy = Log()
         copy.ids, copy.fields = self.ids[self.head :], self.fields[self.head :]
         copy.last, copy.added, copy.max_deleted = self.last, self.added, self.max_deleted
+        copy.groups = {name: group.copied() for name, group in self.groups.items()}
         return copy
-
-
-def id_text(id: Id) -> bytes:
-    return b"%d-%d" % id
-
-
-def number_of(text: bytes) -> int:
-    if not text.isdigit() or len(text) > 20 or int(text) >= 2**64:
-        raise CommandError(INVALID_ID)
-    return int(text)
-
-
-def id_of(text: bytes, missing: int = 0) -> Id:
-    """``5-1``, or ``5`` with ``missing`` for the right half.
-
-    Raises:
-        CommandError: anything else.
-    """
-    left, dash, right = text.partition(b"-")
-    return number_of(left), number_of(right) if dash else missing
-
-
-def range_id(text: bytes, is_start: bool) -> Id | None:
-    """The limit of a range, exclusive ones moved by one; None: nothing can be in it.
-
-    Raises:
-        CommandError: not an id; the limit's neighbour does not exist.
-    """
-    exclusive = text.startswith(b"(")
-    word = text[1:] if exclusive else text
-    if word in (b"-", b"+"):
-        if exclusive:
-            raise CommandError(INVALID_ID)
-        return LOWEST if word == b"-" else HIGHEST
-    id = id_of(word, 0 if is_start else HIGHEST[1])
-    if not exclusive:
-        return id
-    if is_start:
-        if id == HIGHEST:
-            raise CommandError("ERR invalid start ID for the interval")
-        return (id[0], id[1] + 1) if id[1] < HIGHEST[1] else (id[0] + 1, 0)
-    if id == LOWEST:
-        raise CommandError("ERR invalid end ID for the interval")
-    return (id[0], id[1] - 1) if id[1] else (id[0] - 1, HIGHEST[1])
 
 
 def find_log(call: Call, key: bytes) -> Log | None:
@@ -171,8 +131,8 @@ class Trim:
         if self.size is not None or self.minimum is not None:
             raise CommandError("ERR syntax error, MAXLEN and MINID options at the same time are not compatible")
         at += 1
-        about = at < len(words) and words[at] == b"~"
-        if at < len(words) and words[at] in (b"~", b"="):
+        about = at + 1 < len(words) and words[at] == b"~"
+        if at + 1 < len(words) and words[at] in (b"~", b"="):
             at += 1
         if at >= len(words):
             raise CommandError(SYNTAX)
@@ -363,6 +323,10 @@ def xread(call: Call, words: list[bytes]) -> bytes | Later | Block:
         option = words[at].upper()
         if option == b"STREAMS":
             break
+        if option == b"GROUP" and at + 2 < len(words):
+            raise CommandError("ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead.")
+        if option == b"NOACK":
+            raise CommandError("ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead.")
         if at + 1 >= len(words):
             raise CommandError(SYNTAX)
         if option == b"COUNT":
@@ -389,6 +353,10 @@ def xread(call: Call, words: list[bytes]) -> bytes | Later | Block:
         found = find_either(call, key)
         if word == b"$":
             after.append(LOWEST if found is None else found.last_id(call) if isinstance(found, Shared) else found.last)
+        elif word == b">":
+            raise CommandError(
+                "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+            )
         else:
             after.append(id_of(word))
     parts: list[bytes | Later] = []
@@ -422,10 +390,10 @@ def xdel(call: Call, words: list[bytes]) -> bytes:
     entry = call.find(words[1])
     if entry is not None and entry.kind == SHARED:
         raise CommandError("ERR this stream is a topic: XDEL is not supported")
-    ids = [id_of(word) for word in words[2:]]
     log = find_log(call, words[1])
     if log is None:
         return integer(0)
+    ids = [id_of(word) for word in words[2:]]
     count = sum([log.delete(id) for id in ids])
     if count:
         call.changed(words[1], count)

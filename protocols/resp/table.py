@@ -188,4 +188,4 @@ def read_table(text: str, handlers: Mapping[str, Handler]) -> list[Command]:
 
 def internal(name: str, handler: Handler) -> Command:
     """What is never on the wire: an effect, or what a session tells the executor."""
-    return Command(name, -1, (), (), (), (), "internal", "", "", handler, name.startswith("_bind"))
+    return Command(name, -1, (), (), (), (), "internal", "", "", handler, False)

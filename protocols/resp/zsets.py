@@ -17,7 +17,7 @@ from sortedcontainers import SortedList
 from protocols.resp.call import Block, Call
 from protocols.resp.errors import MUST_BE_POSITIVE, SYNTAX, CommandError
 from protocols.resp.hashes import COUNT_MAX, choose, walk_dict
-from protocols.resp.keys import cursor_of, scan_options
+from protocols.resp.keys import NOTHING_SCANNED, cursor_of, scan_options
 from protocols.resp.lists import key_count, timeout_of
 from protocols.resp.numbers import float_of, float_text, integer_of
 from protocols.resp.state import ZSET
@@ -440,7 +440,7 @@ def take(call: Call, key: bytes, ranking: Ranking, lowest: bool, count: int) -> 
 
 def zpop(call: Call, words: list[bytes]) -> bytes:
     if len(words) > 3:
-        raise CommandError(f"ERR wrong number of arguments for '{call.name}' command")
+        raise CommandError(SYNTAX)
     count = 1
     if len(words) == 3:
         count = integer_of(words[2], MUST_BE_POSITIVE)
@@ -514,6 +514,8 @@ def zrandmember(call: Call, words: list[bytes]) -> bytes:
 
 def zscan(call: Call, words: list[bytes]) -> bytes:
     cursor = cursor_of(words[2])
+    if call.find_zset(words[1]) is None:
+        return NOTHING_SCANNED
     pattern, count, _ = scan_options(words, 3)
     ranking = call.find_zset(words[1])
     scores = ranking.scores if ranking is not None else {}

@@ -121,7 +121,7 @@ def zintercard(call: Call, words: list[bytes]) -> bytes:
     if number is None or number <= 0:
         raise CommandError("ERR numkeys should be greater than 0")
     if number > len(words) - 2:
-        raise CommandError("ERR Number of keys can't be greater than number of args")
+        raise CommandError(SYNTAX)
     limit = limit_of(words[2 + number :])
     sources = [scores_of(call, key) for key in words[2 : 2 + number]]
     count = len(merge(sources, [1.0] * number, b"SUM", "inter"))

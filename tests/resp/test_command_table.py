@@ -107,5 +107,5 @@ def test_docs_say_what_a_command_is_for() -> None:
 
 def test_a_parent_lists_its_subcommands() -> None:
     lines = Peer(make_harness()).ask("CONFIG HELP")
-    assert b"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:" == lines[0]
+    assert lines[0] == b"CONFIG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
     assert {b"GET", b"SET", b"HELP"} <= set(lines)
