@@ -126,7 +126,7 @@ def take_publishes(
     return Run(topic, group, identifiers, position)
 
 
-def take_acknowledgements(data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> object:
+def take_acknowledgements(data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Any:
     """The packet identifiers of the plain PUBACKs (four bytes each) that stand side by side from ``start``."""
     view: cython.const[cython.uchar][::1] = data
     position: cython.Py_ssize_t = start
