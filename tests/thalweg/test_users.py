@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import pathlib
+import re
 import sys
 import tempfile
 
@@ -15,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols.identity import Secret, Users
-from protocols.local import REFUSALS_MAX
 from substrate.api import Address
 from thalweg import users
 from thalweg.cli import main
@@ -26,6 +26,8 @@ from thalweg.users import Right, User, UsersError, load, make_secret, parse, put
 ANY = "127.0.0.1:0"
 SECRET = str(Secret.of(b"pw", b"salt", 1))
 DEADLINE_S = 20
+REFUSALS_MAX = 16
+"""Stated in docs/security.md."""
 
 
 def mistakes(text: str) -> list[str]:
@@ -287,3 +289,10 @@ def test_passwords_already_checked_are_not_hashed_again(
 
 def test_keys_of_names_are_tomls() -> None:
     assert [users.key_of(name) for name in ("a-b_1", "a b", 'a"b', "ü")] == ["a-b_1", '"a b"', '"a\\"b"', '"ü"']
+
+
+def test_the_example_of_the_documentation_is_a_user_file() -> None:
+    page = (pathlib.Path(__file__).resolve().parents[2] / "docs/security.md").read_text()
+    example = re.search(r"<!-- users -->\n```toml\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    assert list(parse(example[1], "example")) == ["sensor", "billing", "root", "anonymous"]
