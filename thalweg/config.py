@@ -175,6 +175,8 @@ class Mqtt(Listener):
     """Messages owed to one session; more are dropped for that session and counted."""
     queue_bytes_max: Bytes = 64 * 1024 * 1024
     """The same in bytes."""
+    sys_interval_s: Annotated[int, Ge(0), Le(86_400)] = 10
+    """How often changed values of `$SYS/broker/...` are sent to who subscribes; 0: there are none."""
     connections_max: Count = 10_000
     """Connections beyond this are closed at once."""
 

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from thalweg import __version__
 from thalweg.config import MEMORY, Config, parse_address
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def sessions(
         "resp": lambda port: RespSession(port, resp),
     }
     made |= {"mqtt_tls": made["mqtt"], "resp_tls": made["resp"]}
-    made |= {name: made["mqtt"] for name in ("mqtt_websocket", "mqtt_websocket_tls")}
+    made |= dict.fromkeys(("mqtt_websocket", "mqtt_websocket_tls"), made["mqtt"])
     return {name: made[name] for name in made if name in listeners}, resp
 
 
@@ -83,7 +84,7 @@ def mqtt_limits(config: Config) -> Any:
     """What the executor of MQTT's sessions is told."""
     from protocols.mqtt.sessions import Limits
 
-    return fill(Limits, config.mqtt)
+    return fill(Limits, config.mqtt, version=f"thalweg version {__version__}")
 
 
 def fill(settings: Any, section: object, **more: object) -> Any:

@@ -187,6 +187,7 @@ class Matching:
             or session.owed_bytes + message.size > self._queue_bytes_max
         ):
             self._owner.note("mqtt_queue_full_drops", "")
+            self._owner.system.dropped += 1
             return
         if session.connection is not None:
             self.online = True

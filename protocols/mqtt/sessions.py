@@ -47,6 +47,7 @@ from protocols.mqtt.state import (
     Subscription,
     opened,
 )
+from protocols.mqtt.system import System
 from substrate.api import (
     Account,
     Group,
@@ -70,6 +71,9 @@ class Limits:
     queue_messages_max: int = 100_000
     queue_bytes_max: int = 64 * 1024 * 1024
     """Owed to one session: more is dropped for that session, and counted."""
+    sys_interval_s: int = 10
+    """How often changed values of `$SYS` are sent; 0: there are none."""
+    version: str = "thalweg"
 
 
 class Sessions:
@@ -85,6 +89,7 @@ class Sessions:
         self.captured = Captured(self)
         self.publishing = Publishing(self)
         self.sending = Sending(self)
+        self.system = System(self, limits.sys_interval_s, limits.version)
         self.world: World
         self.commit = 0
         """Of what this call recorded; 0: nothing yet."""
@@ -116,6 +121,7 @@ class Sessions:
             for subscription in session.subscriptions.values():
                 self._want(session, subscription)
         self.captured.start()
+        self.system.start()
 
     def execute(self, request: object, token: int, session: object) -> Called | None:
         outer = self._enter()
@@ -186,12 +192,14 @@ class Sessions:
                 if session.will_at_ms and session.will_at_ms <= now_ms:
                     self._publish_will(session)
                 if self._ends_ms(session) <= now_ms:
+                    self.system.expired += 1
                     self._end(session)
                 else:
                     self._time(session)
         if self._timers:
             self.world.wake(self._timers[0][0] * 1_000_000)
         self.captured.go_on()
+        self.system.tick(now_ns)
         self.sending.all()
         self._exit(outer)
 
@@ -250,6 +258,9 @@ class Sessions:
     def note(self, event: str, detail: str) -> None:
         self.world.note(event, detail)
 
+    def connected(self) -> int:
+        return len(self._connections)
+
     def now_ms(self) -> int:
         return self.world.now_ns // 1_000_000
 
@@ -286,6 +297,9 @@ class Sessions:
         session.pull = 0
         session.resend = sorted(session.inflight.values(), key=lambda entry: -entry.sequence)
         self._connections[id(connection)] = session
+        self.system.maximum = max(self.system.maximum, len(self._connections))
+        for subscription in session.subscriptions.values():
+            self.system.wanted(session.account, subscription.pattern)
         subscriptions = tuple((one.text, one.options, one.identifier) for one in session.subscriptions.values())
         return requests.Connected(old is not None, expiry_s, subscriptions)
 
@@ -373,6 +387,7 @@ class Sessions:
             subscription = session.subscriptions[text]
             if self._want(session, subscription):
                 self.captured.cover(session.account, subscription.pattern)
+            self.system.wanted(session.account, subscription.pattern)
             handling = options >> 4 & 3
             if not subscription.group and (handling == 0 or (handling == 1 and not known)):
                 self._owe_retained(session, subscription)
@@ -382,9 +397,8 @@ class Sessions:
     def _owe_retained(self, session: Session, subscription: Subscription) -> None:
         """Retained messages never count against the queue's limits: they are shared, and leave with back-pressure."""
         retained = self.state.retained.get(session.account)
-        if retained is None:
-            return
-        found = retained.match(subscription.pattern)
+        found = retained.match(subscription.pattern) if retained is not None else []
+        found += self.system.retained(session.account, subscription.pattern)
         if found:
             found.reverse()
             session.retained.append((found, subscription.qos, identifiers_of([subscription])))
