@@ -33,6 +33,8 @@ from conformance.process import GatewayProcess
 
 SERVE = (sys.executable, "-m", "thalweg", "serve")
 ENVIRONMENT = {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+KEPT = "kept"
+"""A topic of ours: what MQTT clients publish beneath it is stored."""
 OURS = {
     "disk": (None, {}),  # as installed: fsync before an acknowledgement, appendfsync everysec
     "os": (None, {"THALWEG_DURABILITY__DEFAULT": "os"}),  # acknowledged from the page cache
@@ -114,10 +116,12 @@ def cases() -> Iterator[Case]:
             yield Case("resp", f"{title}, everysec", run, "disk", "redis-aof", goal)
     yield Case("mqtt", "MQTT QoS 0 64 B 1:1", measures.mqtt_publish(0, 1, 20_000), "disk", "mosquitto", 5.0)
     yield Case("mqtt", "MQTT QoS 0 64 B 1:10", measures.mqtt_publish(0, 10, 20_000), "disk", "mosquitto", 10.0)
+    one_to_one, kept = measures.mqtt_publish(1, 1, 100, 1), measures.mqtt_publish(1, 1, 100, 1, f"{KEPT}/a/b")
+    yield Case("mqtt", "MQTT QoS 1 64 B 1:1, window 100", one_to_one, "disk", "mosquitto", 5.0)
+    yield Case("mqtt", "the same, ours in a topic and fsynced before PUBACK", kept, "disk", "mosquitto", 5.0)
     yield Case(
-        "mqtt", "MQTT QoS 1 64 B, window 100, in memory", measures.mqtt_publish(1, 1, 100, 1), "memory", "mosquitto"
+        "mqtt", "MQTT QoS 1 64 B 1:50, window 100", measures.mqtt_publish(1, 50, 100, 1), "disk", "mosquitto", 1.0
     )
-    yield Case("mqtt", "the same, ours fsynced before PUBACK", measures.mqtt_publish(1, 1, 100, 1), "disk", "mosquitto")
 
 
 def start_servers(stack: ExitStack, folder: Path, groups: set[str]) -> tuple[dict[str, Server], dict[str, str]]:
@@ -134,6 +138,8 @@ def start_servers(stack: ExitStack, folder: Path, groups: set[str]) -> tuple[dic
             stack.enter_context(peer)
             servers[name] = Server(peer.name, peer.pid, {group: peer.port})
             versions[peer.name] = peer.version
+    if "mqtt" in groups:
+        create_kafka_topic(servers["disk"], KEPT)
     return servers, versions
 
 
