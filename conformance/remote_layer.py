@@ -35,6 +35,7 @@ from substrate.engine import EngineError
 from substrate.interest import Tokens
 from substrate.layer import StreamLayer
 from substrate.remote.client import RemoteStreams
+from substrate.remote.codec import FrameError
 from substrate.remote.server import StreamServer
 from transports.api import Transport
 from transports.simulated import SimulatedNetwork
@@ -160,6 +161,9 @@ class Heard:
     def failed(self, shard: Shard, above: Commit) -> None:
         if not self.quiet:
             self._bench.failed.append(above)
+
+    def said(self, frame: Any) -> None:
+        raise FrameError(f"{frame} is not the stream layer's")
 
     def lost(self, reason: str) -> None:
         raise AssertionError(f"the link broke: {reason}")

@@ -51,8 +51,10 @@ class Hub(Host):
         load: Callable[[str], list[Checkpoint]] = lambda name: [],
         volatile: bool = False,
         users: Users | None = None,
+        sequencer: Sequencer | None = None,
     ) -> None:
-        self.sequencer = Sequencer(engine, memory, executors, self, durabilities, load, volatile)
+        """``sequencer``: one made before, also that of another process (``protocols.remote``); else one over ``engine``."""
+        self.sequencer = sequencer or Sequencer(engine, memory, executors, self, durabilities, load, volatile)
         self.factories = factories
         self.users = users
         """None: whoever connects may do everything. May be replaced while serving; sessions keep who they were."""
@@ -69,12 +71,14 @@ class Hub(Host):
         self._deadline_count = 0
         self._ending = False
         self._large: dict[int, Outbox] = {}
+        self.held: dict[int, Outbox] = {}
+        """Outboxes of which nothing leaves yet: what their connection relies on is not known everywhere."""
 
     # connections
 
     def session(self, protocol: str, factory: Callable[[Port], Session] | None = None) -> Session:
         """A new session with a port of its own; its outbox reports to this hub. ``factory``: another than its protocol's."""
-        local = LocalPort(self.sequencer, lambda: self.users)
+        local = self.sequencer.port(lambda: self.users)
         session = (factory or self.factories[protocol])(self._wrap(local) if self._wrap is not None else local)
         local.session = session
         self._ports[id(session)] = local
@@ -92,6 +96,7 @@ class Hub(Host):
         self._waiting.pop(id(connection), None)
         self._ports.pop(id(connection.session), None)
         connection.due_ns = 0
+        self.held.pop(id(connection.outbox), None)
         connection.outbox.clear()
         self.sequencer.gone(connection.session)
 
@@ -143,6 +148,8 @@ class Hub(Host):
                 if connection is not None and outbox.parked():
                     self.waits(connection)
                 outbox.marked = False
+                if self.held and id(outbox) in self.held:
+                    continue
                 if connection is None:
                     continue
                 connection.flush()
@@ -152,6 +159,15 @@ class Hub(Host):
     def grew(self, outbox: Outbox) -> None:
         """Its buffer is large: give it back when it is not needed any more."""
         self._large[id(outbox)] = outbox
+
+    def hold(self, session: Session) -> None:
+        """Nothing leaves for its peer until ``release``."""
+        self.held[id(session.outbox)] = session.outbox
+
+    def release(self, session: Session) -> None:
+        if self.held.pop(id(session.outbox), None) is not None:
+            session.outbox.mark()
+            self.touched()
 
     def shrink(self) -> None:
         """Give back the buffers that are not needed any more; called now and then."""

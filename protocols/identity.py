@@ -18,7 +18,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -31,6 +31,8 @@ MECHANISM = "SCRAM-SHA-256"
 ITERATIONS = 4096
 ITERATIONS_MAX = 1_000_000
 VERIFIED_MAX = 1024
+REFUSALS_MAX = 16
+"""Of one connection: what it gives after so many wrong credentials is not looked at."""
 WILDCARDS = {b"*": b"%*", b">": b"%>", b"#": b"%#"}
 
 
@@ -187,3 +189,39 @@ class Users:
 
 
 UNKNOWN = Secret.of(b"", b"nobody", ITERATIONS)
+
+
+class Identified:
+    """How a port finds out who its session is. ``refused`` is told of each wrong credential."""
+
+    def __init__(self, users: Callable[[], Users | None], refused: Callable[[], None]) -> None:
+        self._users = users
+        self._refused = refused
+        self._refusals = 0
+        self.identity: Identity | None = None
+        """Who the session is, or by SCRAM wants to be: the last that was found for it."""
+
+    def identify(self, user: bytes | None, secret: bytes | None) -> Identity | None:
+        users = self._users()
+        if users is None:
+            return EVERYBODY
+        if self._refusals >= REFUSALS_MAX and (user is not None or secret is not None):
+            return None
+        found = users.identify(user, secret)
+        if found is not None:
+            self.identity = found
+        elif user is not None or secret is not None:
+            self._refusals += 1
+            self._refused()
+        return found
+
+    def secret_of(self, user: bytes) -> tuple[Identity, Secret] | None:
+        users = self._users()
+        found = None if users is None else users.secret(user)
+        if found is not None:
+            self.identity = found[0]
+        return found
+
+    @property
+    def users(self) -> bool:
+        return self._users() is not None

@@ -17,7 +17,7 @@ from typing import cast
 
 from protocols.api import Executor, Handle, Session
 from protocols.calls import Caller, Calls
-from protocols.identity import EVERYBODY, Identity, Secret, Users
+from protocols.identity import Identified, Users
 from substrate import batch as batches
 from substrate import checkpoints
 from substrate.api import (
@@ -61,8 +61,6 @@ RETRY_NS = 1_000_000_000
 RETAIN_NS = 5_000_000_000
 EXPIRE_NS = 100_000_000
 """Between two rounds of retention where a limit of age is exact."""
-REFUSALS_MAX = 16
-"""Of one connection: what it gives after so many wrong credentials is not looked at."""
 NOT_CAPTURED = StreamId(0)
 
 

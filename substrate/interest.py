@@ -315,6 +315,8 @@ class Interest:
 
     def __init__(self) -> None:
         self.generation = 1
+        self.listener: Callable[[Subscription, bool], None] = lambda subscription, there: None
+        """Told of each subscription that comes and goes."""
         self._tries: dict[Account, Trie[Subscription]] = {}
         self._globs: dict[Account, list[Subscription]] = {}
         self._captures: dict[Account, Trie[Topic]] = {}
@@ -327,6 +329,7 @@ class Interest:
         else:
             self._globs.setdefault(account, []).append(subscription)
         self.generation += 1
+        self.listener(subscription, True)
         return subscription
 
     def remove(self, subscription: Subscription) -> None:
@@ -335,6 +338,7 @@ class Interest:
         else:
             self._globs[subscription.account].remove(subscription)
         self.generation += 1
+        self.listener(subscription, False)
 
     def capture(self, topic: Topic) -> None:
         """From here on the topic's subjects are captured (replaces what it captured before)."""
@@ -374,17 +378,25 @@ class Interest:
             stream = topic.streams[partition_of(address, len(topic.streams))]
         sinks: list[Sink] = []
         queues: dict[tuple[str, bytes], list[Sink]] = {}  # equal names of two protocols are two groups
-        trie = self._tries.get(account)
-        matched = [entry for _, entry in trie.match(address)] if trie is not None and trie.count else []
-        for subscription in self._globs.get(account, ()):
-            if subscription.pattern.matches(address):
-                matched.append(subscription)
-        for subscription in matched:
+        for subscription in self._matched(account, address):
             if subscription.group is None:
                 sinks.append(subscription.sink)
             else:
                 queues.setdefault((subscription.sink.protocol, subscription.group), []).append(subscription.sink)
         return Route(account, address, self.generation, stream, topic, tuple(sinks), tuple(map(tuple, queues.values())))
+
+    def _matched(self, account: Account, address: Address) -> list[Subscription]:
+        trie = self._tries.get(account)
+        matched = [entry for _, entry in trie.match(address)] if trie is not None and trie.count else []
+        return matched + [entry for entry in self._globs.get(account, ()) if entry.pattern.matches(address)]
+
+    def members(self, account: Account, address: Address, protocol: str, group: bytes) -> list[Sink]:
+        """Of one queue group, who wants this address."""
+        return [
+            entry.sink
+            for entry in self._matched(account, address)
+            if entry.group == group and entry.sink.protocol == protocol
+        ]
 
     def resolve_beneath(self, account: Account, prefix: Address, deep: bool = False) -> Route | None:
         """Where every address goes that is ``prefix`` and one token more (``deep``: one or more); None: it depends on which.

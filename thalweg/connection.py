@@ -107,6 +107,7 @@ def flush(dirty: list, driver: object) -> None:
     """Send what the turn left to say; what that makes others say leaves too."""
     outbox: Outbox
     connection: Connection
+    held: dict = driver.held
     while dirty:
         batch: list = dirty[:]
         del dirty[:]
@@ -115,7 +116,7 @@ def flush(dirty: list, driver: object) -> None:
             if owner is not None and outbox.parked():
                 driver.waits(owner)
             outbox.marked = False
-            if owner is None:
+            if owner is None or (held and id(outbox) in held):
                 continue
             connection = owner
             connection.flush()

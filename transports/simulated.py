@@ -47,6 +47,11 @@ class SimulatedNetwork:
 
     # time
 
+    @property
+    def events(self) -> int:
+        """How much there was to do so far."""
+        return self._count
+
     def at_ns(self, when_ns: int, act: Callable[[], None]) -> None:
         self._count += 1
         heapq.heappush(self._events, (when_ns, self._count, act))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from substrate.api import (
+    Account,
     Ack,
     Address,
     Commit,
@@ -32,6 +33,7 @@ from transports.api import FRAME_BYTES_MAX, Link
 
 REQUEST_NS = 30_000_000_000
 """A request without an answer ends in an error by then."""
+NEVER_NS = 1 << 62
 QUIET_NS = 1_000_000_000
 GONE_NS = 5_000_000_000
 """A link that says nothing: asked after the first, given up after the second."""
@@ -48,6 +50,14 @@ class Owner(Protocol):
 
     def durable(self, shard: Shard, commit: Commit) -> None: ...
     def failed(self, shard: Shard, above: Commit) -> None: ...
+    def said(self, frame: Any) -> None:
+        """A frame of the gateway's own: interest, live messages, topics.
+
+        Raises:
+            FrameError: a sequencer does not send that.
+        """
+        ...
+
     def lost(self, reason: str) -> None:
         """The link is closed; what was asked was answered: Unknown where it may have happened."""
         ...
@@ -56,12 +66,13 @@ class Owner(Protocol):
 class RemoteStreams:
     """``now_ns`` is the gateway's clock, moved by ``tick``. Tokens are the caller's, each used once; 0 wants no answer."""
 
-    def __init__(self, owner: Owner, key: bytes, nonce: bytes, now_ns: int) -> None:
+    def __init__(self, owner: Owner, key: bytes, nonce: bytes, now_ns: int, classes: bytes = b"") -> None:
         self.owner = owner
         self.now_ns = now_ns
         self.shard = Shard(0)
         self.epoch = Epoch(0)
         self.ready = False
+        self._classes = classes
         self._key = key
         self._nonce = nonce
         self._server_nonce = b""
@@ -148,8 +159,11 @@ class RemoteStreams:
             self._out.send(frames.encode(frames.Pong(frame.number)))
         elif isinstance(frame, frames.Refusal):
             self._why = frame.reason
+        elif isinstance(frame, frames.CallAnswer):
+            if self._asked.pop(frame.token, None) is not None and frame.token > 0:
+                self.owner.answered(frame.token, frame)
         elif not isinstance(frame, frames.Pong):
-            raise FrameError(f"a sequencer does not send {type(frame).__name__}")
+            self.owner.said(frame)
 
     def _meet(self, frame: Any) -> None:
         if isinstance(frame, frames.Refusal):
@@ -159,7 +173,7 @@ class RemoteStreams:
                 return self._break(f"the sequencer speaks version {frame.version}, here is {frames.VERSION}")
             self._server_nonce = frame.nonce
             proof = frames.proof(self._key, "client", frame.nonce, self._nonce)
-            self._out.send(frames.encode(frames.Hello(frames.VERSION, self._nonce, proof)))
+            self._out.send(frames.encode(frames.Hello(frames.VERSION, self._classes, self._nonce, proof)))
         elif isinstance(frame, frames.Welcome) and self._server_nonce:
             wanted = frames.proof(self._key, "server", self._server_nonce, self._nonce)
             if not hmac.compare_digest(wanted, frame.proof):
@@ -172,7 +186,7 @@ class RemoteStreams:
 
     # what the gateway asks
 
-    def _ask(self, token: int, frame: Any, changes: bool) -> None:
+    def ask(self, token: int, frame: Any, changes: bool) -> None:
         if not self.ready:
             refused = StreamError(ErrorCode.UNAVAILABLE, "no link to the sequencer")
         elif self._out.full:
@@ -180,7 +194,8 @@ class RemoteStreams:
         else:
             encoded = frames.encode(frame)
             if len(encoded) <= FRAME_BYTES_MAX:
-                self._asked[frame.token] = (self.now_ns + REQUEST_NS, changes)
+                waits = type(frame) is frames.Call  # what an executor parked comes when it comes
+                self._asked[frame.token] = (NEVER_NS if waits else self.now_ns + REQUEST_NS, changes)
                 self._out.send(encoded)
                 return
             refused = StreamError(ErrorCode.TOO_LARGE, f"frame of {len(encoded)} bytes, limit {FRAME_BYTES_MAX}")
@@ -194,7 +209,7 @@ class RemoteStreams:
         return self._unanswered
 
     def open(self, stream: StreamId, key: StreamKey, config: StreamConfig, token: int) -> None:
-        self._ask(token, frames.Open(self._token(token), stream, key, config), True)
+        self.ask(token, frames.Open(self._token(token), stream, key, config), True)
 
     def append(
         self,
@@ -203,16 +218,35 @@ class RemoteStreams:
         ack: Ack,
         token: int,
         when: Conditions | None = None,
+        session: int = 0,
     ) -> None:
-        """As ``Port.append``; what is given is copied."""
+        """As ``Port.append``; what is given is copied. ``session``: whose it is, for who does not want its own back."""
         at = self._token(token)
         if isinstance(batch, Group):
-            self._ask(token, frames.AppendGroup(at, self.epoch, stream, ack, when, batch), True)
+            self.ask(token, frames.AppendGroup(at, self.epoch, stream, ack, when, batch, session), True)
         else:
-            self._ask(token, frames.AppendBatch(at, self.epoch, stream, ack, batch), True)  # type: ignore[arg-type]
+            self.ask(token, frames.AppendBatch(at, self.epoch, stream, ack, batch, session), True)  # type: ignore[arg-type]
 
-    def commit(self, appends: Sequence[tuple[StreamId, Group, Conditions | None]], ack: Ack, token: int) -> None:
-        self._ask(token, frames.CommitGroups(self._token(token), self.epoch, ack, tuple(appends)), True)
+    def commit(
+        self, appends: Sequence[tuple[StreamId, Group, Conditions | None]], ack: Ack, token: int, session: int = 0
+    ) -> None:
+        self.ask(token, frames.CommitGroups(self._token(token), self.epoch, ack, tuple(appends), session), True)
+
+    def publish(
+        self, account: Account, group: Group, ack: Ack, token: int, when: Conditions | None, session: int, queues: bool
+    ) -> None:
+        """As ``Port.publish``: the sequencer finds out where the address leads."""
+        at = self._token(token)
+        self.ask(token, frames.Publish(at, self.epoch, account, ack, when, group, session, queues), True)
+
+    def call(self, executor: str, request: bytes, token: int, session: int) -> None:
+        """Ask an executor; answered with CallAnswer."""
+        self.ask(token, frames.Call(self._token(token), session, executor, request), True)
+
+    def say(self, frame: Any) -> None:
+        """What is not answered."""
+        if self.ready:
+            self._out.send(frames.encode(frame))
 
     def read(
         self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int, filter: Pattern | None = None
@@ -221,18 +255,18 @@ class RemoteStreams:
         if filter is not None and not isinstance(filter, Tokens):
             self.owner.answered(token, StreamError(ErrorCode.UNSUPPORTED, "a filter that is not of tokens"))
             return
-        self._ask(token, frames.Read(token, stream, start, bytes_max, level, filter), False)
+        self.ask(token, frames.Read(token, stream, start, bytes_max, level, filter), False)
 
     def query(
         self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
         pattern: Tokens | None = None, start: int = 0, end: int = -1,
     ) -> None:  # fmt: skip
-        self._ask(token, frames.Query(token, kind, stream, address, time_ms, pattern, start, end), False)
+        self.ask(token, frames.Query(token, kind, stream, address, time_ms, pattern, start, end), False)
 
     def watch(self, stream: StreamId, level: Level, token: int) -> None:
         """Answered with the Tail; from then on ``advanced(token)`` until ``unwatch``."""
         self._watched.add(token)
-        self._ask(token, frames.Watch(token, stream, level), False)
+        self.ask(token, frames.Watch(token, stream, level), False)
 
     def unwatch(self, token: int) -> None:
         self._watched.discard(token)
@@ -240,13 +274,13 @@ class RemoteStreams:
             self._out.send(frames.encode(frames.Unwatch(token)))
 
     def trim(self, stream: StreamId, before: Position, token: int) -> None:
-        self._ask(token, frames.Trim(self._token(token), self.epoch, stream, before), True)
+        self.ask(token, frames.Trim(self._token(token), self.epoch, stream, before), True)
 
     def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]], token: int) -> None:
-        self._ask(token, frames.Remove(self._token(token), self.epoch, stream, tuple(ranges)), True)
+        self.ask(token, frames.Remove(self._token(token), self.epoch, stream, tuple(ranges)), True)
 
     def delete(self, stream: StreamId, token: int) -> None:
-        self._ask(token, frames.Delete(self._token(token), self.epoch, stream), True)
+        self.ask(token, frames.Delete(self._token(token), self.epoch, stream), True)
 
     def cancel(self, token: int) -> None:
         """Its answer is dropped when it comes."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from substrate.api import (
+    Account,
     Ack,
     Address,
     Appended,
@@ -29,6 +30,7 @@ from substrate.api import (
     StreamId,
     StreamKey,
     Tail,
+    Topic,
     Unknown,
 )
 from substrate.interest import Tokens
@@ -64,10 +66,11 @@ class Greeting:
 
 @dataclass(slots=True)
 class Hello:
-    """Client: its version, a nonce, and HMAC-SHA256 of the fleet's key over ``client`` and both nonces."""
+    """Client: its version and classes, a nonce, and HMAC-SHA256 of the fleet's key over ``client`` and both nonces."""
 
     KIND: ClassVar[int] = 2
     version: int
+    classes: bytes
     nonce: bytes
     proof: bytes
 
@@ -113,6 +116,7 @@ class AppendGroup:
     ack: Ack
     when: Conditions | None
     group: Group
+    session: int
 
 
 @dataclass(slots=True)
@@ -125,6 +129,7 @@ class AppendBatch:
     stream: StreamId
     ack: Ack
     batch: bytes
+    session: int
 
 
 @dataclass(slots=True)
@@ -136,6 +141,7 @@ class CommitGroups:
     epoch: Epoch
     ack: Ack
     appends: tuple[tuple[StreamId, Group, Conditions | None], ...]
+    session: int
 
 
 @dataclass(slots=True)
@@ -270,9 +276,113 @@ class Pong:
     number: int
 
 
+@dataclass(slots=True)
+class Publish:
+    """Messages to wherever their address leads; answered like an append, or with base -1 if no stream captures them.
+    Uncaptured ones have been given to the gateway's own subscribers already, but for queue groups (``queues``)."""
+
+    KIND: ClassVar[int] = 23
+    token: int
+    epoch: Epoch
+    account: Account
+    ack: Ack
+    when: Conditions | None
+    group: Group
+    session: int
+    queues: bool
+
+
+@dataclass(slots=True)
+class Call:
+    """A session asks an executor; ``request`` are objects (``substrate.remote.objects``). Answered by CallAnswer."""
+
+    KIND: ClassVar[int] = 24
+    token: int
+    session: int
+    executor: str
+    request: bytes
+
+
+@dataclass(slots=True)
+class CallAnswer:
+    """Server: ``failed`` is why it could not be asked, or empty; what to wait for; the answer's objects."""
+
+    KIND: ClassVar[int] = 25
+    token: int
+    failed: str
+    commit: Commit
+    answer: bytes
+
+
+@dataclass(slots=True)
+class Gone:
+    """A session ended: nothing is owed to it any more."""
+
+    KIND: ClassVar[int] = 26
+    session: int
+
+
+@dataclass(slots=True)
+class Interested:
+    """Live messages that match are wanted: by a gateway's sessions of this protocol, and told to every other gateway.
+    Of the subscribers of one queue group one gets each message. A glob is of the textual names of Redis."""
+
+    KIND: ClassVar[int] = 27
+    number: int
+    account: Account
+    protocol: str
+    tokens: Tokens | None
+    glob: bytes
+    group: bytes | None
+
+
+@dataclass(slots=True)
+class Uninterested:
+    KIND: ClassVar[int] = 28
+    number: int
+
+
+@dataclass(slots=True)
+class Heard:
+    """Server: every gateway linked when the interest of this number came knows of it."""
+
+    KIND: ClassVar[int] = 29
+    number: int
+
+
+@dataclass(slots=True)
+class Data:
+    """Server: live messages for this gateway's subscribers; ``queue`` (protocol, name): for one member of that group.
+    ``session``: the gateway's own that published them, or 0."""
+
+    KIND: ClassVar[int] = 30
+    account: Account
+    base: Position
+    timestamp_ms: int
+    group: Group
+    queue: tuple[str, bytes] | None
+    session: int
+
+
+@dataclass(slots=True)
+class TopicIs:
+    """Server: a topic as it is now."""
+
+    KIND: ClassVar[int] = 31
+    topic: Topic
+
+
+@dataclass(slots=True)
+class TopicGone:
+    KIND: ClassVar[int] = 32
+    account: Account
+    name: Address
+
+
 FRAMES: tuple[Any, ...] = (
     Greeting, Hello, Welcome, Refusal, Open, AppendGroup, AppendBatch, CommitGroups, Read, Query, Watch, Unwatch, Trim,
-    Remove, Delete, Cancel, Reply, Advanced, Durable, Failed, Ping, Pong,
+    Remove, Delete, Cancel, Reply, Advanced, Durable, Failed, Ping, Pong, Publish, Call, CallAnswer, Gone, Interested,
+    Uninterested, Heard, Data, TopicIs, TopicGone,
 )  # fmt: skip
 _CODECS: dict[int, Codec] = {
     frame.KIND: _record(frame, [(name, codec(kind)) for name, kind in fields_of(frame)], frame.__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from substrate.api import Ack, Appended, Commit, ErrorCode, Rejected, Shard, StreamError, StreamId
 from substrate.engine import EngineError
@@ -21,6 +21,9 @@ from substrate.remote.outlet import Outlet
 from transports.api import Link
 
 HELLO_NS = 5_000_000_000
+QUIET_NS = 1_000_000_000
+GONE_NS = 5_000_000_000
+"""As ``substrate.remote.client`` has them."""
 READ_BYTES_MAX = 8 * 1024 * 1024
 WATCHES_MAX = 100_000
 
@@ -29,10 +32,17 @@ class StreamServer:
     """Serves one shard. ``enter`` is called before a frame is acted on: it begins or joins a turn."""
 
     def __init__(
-        self, layer: StreamLayer, key: bytes, chance: Callable[[int], bytes], enter: Callable[[], int]
+        self,
+        layer: StreamLayer,
+        key: bytes,
+        chance: Callable[[int], bytes],
+        enter: Callable[[], int],
+        classes: bytes = b"",
     ) -> None:
         self.layer = layer
         self.key = key
+        self.classes = classes
+        """What tells the classes of objects that may travel: the same on both sides."""
         self.chance = chance
         self.enter = enter
         self.guests: set[Guest] = set()
@@ -41,6 +51,12 @@ class StreamServer:
     def accept(self) -> Guest:
         """The handler of one more link."""
         return Guest(self)
+
+    def joined(self, guest: Guest) -> None:
+        self.guests.add(guest)
+
+    def left(self, guest: Guest) -> None:
+        self.guests.discard(guest)
 
     def durable(self, shard: Shard, commit: Commit) -> None:
         for guest in self.guests:
@@ -51,35 +67,40 @@ class StreamServer:
             guest.say(frames.Failed(above, self.layer.epoch))
 
     def tick(self, now_ns: int) -> None:
-        """Who never said who it is goes."""
+        """Who never said who it is goes, and who does not answer."""
         for guest in list(self.guests):
-            if not guest.known and now_ns - guest.since_ns > HELLO_NS:
+            quiet_ns = now_ns - guest.heard_ns
+            if not guest.known and quiet_ns > HELLO_NS:
                 guest.refuse("no hello in time")
+            elif quiet_ns >= GONE_NS:
+                guest.refuse("the gateway does not answer")
+            elif quiet_ns >= QUIET_NS:
+                guest.say(frames.Ping(0))
 
 
 class Guest:
     """One gateway's link."""
 
     def __init__(self, server: StreamServer) -> None:
-        self._server = server
+        self.server = server
         self._out = Outlet()
         self._nonce = b""
-        self._watches: dict[int, LayerWatch] = {}
+        self.watches: dict[int, LayerWatch] = {}
         self._held: deque[bytes] = deque()
         self.known = False
-        self.since_ns = 0
+        self.heard_ns = 0
 
     # the link
 
     def opened(self, link: Link) -> None:
         self._out.link = link
-        self.since_ns = self._server.enter()
-        self._nonce = self._server.chance(frames.NONCE_BYTES)
-        self._server.guests.add(self)
+        self.heard_ns = self.server.enter()
+        self._nonce = self.server.chance(frames.NONCE_BYTES)
+        self.server.joined(self)
         self.say(frames.Greeting(frames.VERSION, self._nonce), known=False)
 
     def received(self, frame: memoryview) -> None:
-        self._server.enter()
+        self.heard_ns = self.server.enter()
         if self._held or self._out.full:  # it does not read its answers: its requests wait, within its own credit
             self._held.append(bytes(frame))
             return
@@ -89,7 +110,7 @@ class Guest:
         try:
             self._act(frames.decode(frame))
         except FrameError as error:
-            self._server.counters["broken"] += 1
+            self.server.counters["broken"] += 1
             self.refuse(f"broken frame: {error}")
         if self._out.link is not None:
             self._out.link.grant(len(frame))
@@ -97,18 +118,18 @@ class Guest:
     def granted(self) -> None:
         self._out.drain()
         if self._held and not self._out.full:
-            self._server.enter()
+            self.server.enter()
             while self._held and not self._out.full:
                 self._take(self._held.popleft())
 
     def closed(self, reason: str) -> None:
-        self._server.enter()
+        self.server.enter()
         self._out.shut()
         self._held.clear()
-        self._server.guests.discard(self)
-        for watch in self._watches.values():
+        self.server.left(self)
+        for watch in self.watches.values():
             watch.close()
-        self._watches.clear()
+        self.watches.clear()
 
     def say(self, frame: Any, known: bool = True) -> None:
         if self.known or not known:
@@ -128,20 +149,22 @@ class Guest:
         if not self.known:
             self._hello(frame)
             return
-        act = _ACTS.get(type(frame))
+        act = self.ACTS.get(type(frame))
         if act is None:
             raise FrameError(f"a gateway does not send {type(frame).__name__}")
         answer = act(self, frame)
-        if answer is not _NOTHING:
+        if answer is not NOTHING:
             self.say(frames.Reply(frame.token, answer))  # type: ignore[arg-type]
 
     def _hello(self, frame: Any) -> None:
-        server = self._server
+        server = self.server
         if not isinstance(frame, frames.Hello):
             server.counters["strangers"] += 1
             return self.refuse("say hello first")
         if frame.version != frames.VERSION:
             return self.refuse(f"version {frame.version}, here is {frames.VERSION}")
+        if frame.classes != server.classes:
+            return self.refuse("another build: its classes of objects are not those of here")
         wanted = frames.proof(server.key, "client", self._nonce, frame.nonce)
         if not hmac.compare_digest(wanted, frame.proof) or len(frame.nonce) != frames.NONCE_BYTES:
             server.counters["strangers"] += 1
@@ -150,14 +173,18 @@ class Guest:
         layer = server.layer
         proof = frames.proof(server.key, "server", self._nonce, frame.nonce)
         self.say(frames.Welcome(proof, layer.shard, layer.epoch, layer.durable_commit))
+        self.welcomed()
         return None
 
-    def _fenced(self, epoch: int) -> StreamError | None:
-        now = self._server.layer.epoch
+    def welcomed(self) -> None:
+        """It has shown the key."""
+
+    def fenced(self, epoch: int) -> StreamError | None:
+        now = self.server.layer.epoch
         return None if epoch == now else StreamError(ErrorCode.FENCED, f"epoch {epoch}, it is {now}")
 
     def _open(self, frame: frames.Open) -> object:
-        layer = self._server.layer
+        layer = self.server.layer
         try:
             found = layer.streams.get(frame.stream)
             if found is None:
@@ -171,24 +198,24 @@ class Guest:
         return layer.tail(frame.stream)
 
     def _append_group(self, frame: frames.AppendGroup) -> object:
-        layer = self._server.layer
-        fenced = self._fenced(frame.epoch)
+        layer = self.server.layer
+        fenced = self.fenced(frame.epoch)
         if fenced is not None:
             return fenced
         layer.relieve(frame.group.value_bytes)
         return acked(layer.append_group(frame.stream, frame.group, frame.when), frame.ack)
 
     def _append_batch(self, frame: frames.AppendBatch) -> object:
-        layer = self._server.layer
-        fenced = self._fenced(frame.epoch)
+        layer = self.server.layer
+        fenced = self.fenced(frame.epoch)
         if fenced is not None:
             return fenced
         layer.relieve(len(frame.batch))
         return acked(layer.append_batch(frame.stream, frame.batch), frame.ack)
 
     def _commit(self, frame: frames.CommitGroups) -> object:
-        layer = self._server.layer
-        fenced = self._fenced(frame.epoch)
+        layer = self.server.layer
+        fenced = self.fenced(frame.epoch)
         if fenced is not None:
             return fenced
         layer.relieve(sum(group.value_bytes for _, group, _ in frame.appends))
@@ -206,32 +233,32 @@ class Guest:
 
     def _read(self, frame: frames.Read) -> object:
         size = min(max(frame.bytes_max, 1), READ_BYTES_MAX)
-        return self._server.layer.read(frame.stream, frame.start, size, frame.level, frame.pattern)
+        return self.server.layer.read(frame.stream, frame.start, size, frame.level, frame.pattern)
 
     def _query(self, frame: frames.Query) -> object:
-        return self._server.layer.query(
+        return self.server.layer.query(
             frame.kind, frame.stream, frame.address, frame.time_ms, frame.pattern, frame.start, frame.end
         )
 
     def _watch(self, frame: frames.Watch) -> object:
-        if frame.token in self._watches or len(self._watches) >= WATCHES_MAX:
+        if frame.token in self.watches or len(self.watches) >= WATCHES_MAX:
             raise FrameError(f"watch {frame.token} is not new, or beyond {WATCHES_MAX}")
         try:
-            watch = self._server.layer.watch(frame.stream, frame.level, Watcher(self, frame.token))
+            watch = self.server.layer.watch(frame.stream, frame.level, Watcher(self, frame.token))
         except EngineError as error:
             return StreamError(error.code, error.detail)
-        self._watches[frame.token] = watch
-        return self._server.layer.tail(frame.stream)
+        self.watches[frame.token] = watch
+        return self.server.layer.tail(frame.stream)
 
     def _unwatch(self, frame: frames.Unwatch) -> object:
-        watch = self._watches.pop(frame.token, None)
+        watch = self.watches.pop(frame.token, None)
         if watch is not None:
             watch.close()
-        return _NOTHING
+        return NOTHING
 
     def _owns(self, frame: Any) -> StreamError | None:
-        fenced = self._fenced(frame.epoch)
-        if fenced is None and frame.stream not in self._server.layer.streams:
+        fenced = self.fenced(frame.epoch)
+        if fenced is None and frame.stream not in self.server.layer.streams:
             return StreamError(ErrorCode.NO_STREAM)
         return fenced
 
@@ -239,7 +266,7 @@ class Guest:
         refused = self._owns(frame)
         if refused is not None:
             return refused
-        layer = self._server.layer
+        layer = self.server.layer
         if frame.before > layer.streams[frame.stream].next:
             return StreamError(ErrorCode.OUT_OF_RANGE, f"{frame.before} is beyond the end")
         try:
@@ -248,27 +275,30 @@ class Guest:
             return StreamError(error.code, error.detail)
 
     def _remove(self, frame: frames.Remove) -> object:
-        return self._owns(frame) or int(self._server.layer.remove(frame.stream, frame.ranges))
+        return self._owns(frame) or int(self.server.layer.remove(frame.stream, frame.ranges))
 
     def _delete(self, frame: frames.Delete) -> object:
         refused = self._owns(frame)
         if refused is None:
-            self._server.layer.delete(frame.stream)
+            self.server.layer.delete(frame.stream)
         return refused
 
     def _cancel(self, frame: frames.Cancel) -> object:
-        return _NOTHING  # every answer here leaves at once
+        return NOTHING  # every answer here leaves at once
 
     def _ping(self, frame: frames.Ping) -> object:
         self.say(frames.Pong(frame.number))
-        return _NOTHING
+        return NOTHING
 
     def _pong(self, frame: frames.Pong) -> object:
-        return _NOTHING
+        return NOTHING
+
+    ACTS: ClassVar[dict[type, Callable[[Any, Any], object]]]
 
 
-_NOTHING = object()
-_ACTS: dict[type, Callable[[Guest, Any], object]] = {
+NOTHING = object()
+"""No answer, or none now."""
+Guest.ACTS = {
     frames.Open: Guest._open,
     frames.AppendGroup: Guest._append_group,
     frames.AppendBatch: Guest._append_batch,

@@ -13,10 +13,12 @@ from collections.abc import Callable
 
 import pytest
 
+from conformance.far_harness import FarHarness
 from conformance.harness import Client, Harness
 from conformance.simulated_peers import FETCH, INIT_PRODUCER_ID, PRODUCE, Book, KafkaPeer, _batch
 from protocols.mqtt import packets as mqtt
 from protocols.mqtt.wire import encode
+from thalweg.travellers import objects
 
 Script = Callable[[Harness], list[bytes]]
 SEEDS = range(6)
@@ -187,6 +189,16 @@ def test_a_client_is_told_the_same_whether_or_not_answers_are_delayed(protocol):
         delayed = comparable(protocol, script(Harness(seed=seed, delayed=True)))
         assert len(delayed) == len(at_once)
         for index, (one, other) in enumerate(zip(at_once, delayed, strict=True)):
+            assert one == other, f"answer {index} of seed {seed}"
+
+
+@pytest.mark.parametrize("protocol", SCRIPTS)
+def test_a_client_is_told_the_same_when_the_sequencer_is_another_process(protocol):
+    script = SCRIPTS[protocol]
+    at_once = comparable(protocol, script(Harness(seed=0)))
+    for seed in SEEDS:
+        far = comparable(protocol, script(FarHarness(objects(), seed=seed)))
+        for index, (one, other) in enumerate(zip(at_once, far, strict=True)):
             assert one == other, f"answer {index} of seed {seed}"
 
 

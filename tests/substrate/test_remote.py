@@ -112,25 +112,28 @@ class Ear:
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, object]] = []
-        self.said: list[object] = []
+        self.heard: list[object] = []
 
     def welcomed(self, *what: object) -> None:
-        self.said.append(("welcome", *what))
+        self.heard.append(("welcome", *what))
 
     def answered(self, token: int, answer: object) -> None:
         self.answers.append((token, answer))
 
     def advanced(self, token: int) -> None:
-        self.said.append(("advanced", token))
+        self.heard.append(("advanced", token))
 
     def durable(self, *what: object) -> None:
-        self.said.append(("durable", *what))
+        self.heard.append(("durable", *what))
 
     def failed(self, *what: object) -> None:
-        self.said.append(("failed", *what))
+        self.heard.append(("failed", *what))
+
+    def said(self, frame: object) -> None:
+        raise FrameError(f"{frame} is not the stream layer's")
 
     def lost(self, reason: str) -> None:
-        self.said.append(("lost", reason))
+        self.heard.append(("lost", reason))
 
 
 class World:
@@ -178,19 +181,19 @@ def orders(*values: bytes) -> Group:
 
 def test_who_has_not_the_key_is_told_so_and_changes_nothing(world: World) -> None:
     client, ear = world.gateway(b"another key")
-    assert not client.ready and ear.said == [("lost", "not the key of this fleet")]
+    assert not client.ready and ear.heard == [("lost", "not the key of this fleet")]
     client.append(ORDERS, orders(b"x"), Ack.DURABLE, 1)
     assert ear.answers == [(1, StreamError(ErrorCode.UNAVAILABLE, "no link to the sequencer"))]
     assert world.server.counters["strangers"] == 1 and world.layer.streams[ORDERS].next == 0
     assert not world.server.guests
     good, heard = world.gateway()
-    assert good.ready and heard.said[0][0] == "welcome"  # type: ignore[index]
+    assert good.ready and heard.heard[0][0] == "welcome"  # type: ignore[index]
 
 
 def test_a_sequencer_without_the_key_is_not_believed(world: World) -> None:
     world.server.key = b"not ours"
     client, ear = world.gateway()
-    assert not client.ready and "key" in str(ear.said[-1])
+    assert not client.ready and "key" in str(ear.heard[-1])
 
 
 @pytest.mark.parametrize(
@@ -198,10 +201,10 @@ def test_a_sequencer_without_the_key_is_not_believed(world: World) -> None:
     [
         (b"GET / HTTP/1.1\r\n\r\n", "unknown kind"),
         (b"", "bytes wanted"),
-        (frames.encode(frames.Hello(99, bytes(32), bytes(32))), "version 99, here is 1"),
+        (frames.encode(frames.Hello(99, b"", bytes(32), bytes(32))), "version 99, here is 1"),
         (frames.encode(frames.Ping(1)), "say hello first"),
-        (frames.encode(frames.Hello(1, bytes(32), bytes(32)))[:-1], "broken frame"),
-        (frames.encode(frames.Hello(1, bytes(32), bytes(32))) + b"x", "behind the end"),
+        (frames.encode(frames.Hello(1, b"", bytes(32), bytes(32)))[:-1], "broken frame"),
+        (frames.encode(frames.Hello(1, b"", bytes(32), bytes(32))) + b"x", "behind the end"),
         (bytes((2,)) + bytes(8) + b"\xff\xff\xff\xff", "broken frame"),
     ],
 )
@@ -232,7 +235,7 @@ def test_a_gateway_that_sends_what_only_sequencers_say_loses_its_link(world: Wor
     client, ear = world.gateway()
     client._out.send(frames.encode(frames.Durable(Commit(1))))
     world.network.settle()
-    assert ear.said[-1] == ("lost", "broken frame: a gateway does not send Durable")
+    assert ear.heard[-1] == ("lost", "broken frame: a gateway does not send Durable")
 
 
 def test_an_append_in_an_old_epoch_is_fenced(world: World) -> None:
@@ -261,7 +264,7 @@ def test_several_streams_are_committed_all_or_nothing(world: World) -> None:
     (_, opened), (_, rejected), (_, kept) = ear.answers
     assert isinstance(opened, Tail) and isinstance(rejected, Rejected) and rejected.condition == "tail"
     assert isinstance(kept, tuple) and [one.base for one in kept] == [0, 0] and kept[0].commit == kept[1].commit
-    assert ("durable", 0, kept[0].commit) in ear.said
+    assert ("durable", 0, kept[0].commit) in ear.heard
 
 
 def test_what_was_asked_when_the_link_broke_is_answered(world: World) -> None:
@@ -275,7 +278,7 @@ def test_what_was_asked_when_the_link_broke_is_answered(world: World) -> None:
     answers = dict(ear.answers)
     assert isinstance(answers[2], Unknown), "it may have happened"
     assert isinstance(answers[3], StreamError) and answers[3].code is ErrorCode.UNAVAILABLE
-    assert ear.said[-2:] == [("advanced", 1), ("lost", "the peer does not answer")]
+    assert ear.heard[-2:] == [("advanced", 1), ("lost", "the peer does not answer")]
 
 
 def test_every_request_ends_by_a_deadline_and_a_mute_sequencer_is_given_up(world: World) -> None:
@@ -290,7 +293,7 @@ def test_every_request_ends_by_a_deadline_and_a_mute_sequencer_is_given_up(world
     world.network.settle()
     assert len(ear.answers) == 2, "an answer that comes later is nobody's"
     client.tick(2 * REQUEST_NS)
-    assert ear.said[-1] == ("lost", "the sequencer does not answer")
+    assert ear.heard[-1] == ("lost", "the sequencer does not answer")
 
 
 def test_a_quiet_link_is_asked_and_answers(world: World) -> None:
@@ -298,7 +301,7 @@ def test_a_quiet_link_is_asked_and_answers(world: World) -> None:
     client.tick(1_500_000_000)
     world.network.settle()
     client.tick(6_000_000_000)
-    assert client.ready and not any(isinstance(one, tuple) and one[0] == "lost" for one in ear.said)
+    assert client.ready and not any(isinstance(one, tuple) and one[0] == "lost" for one in ear.heard)
 
 
 def test_a_gateway_that_reads_nothing_stops_its_own_requests_within_bounded_memory(world: World) -> None:
@@ -334,7 +337,7 @@ class Deaf:
     def greet(self, client: RemoteStreams) -> None:
         assert self.link is not None
         proof = frames.proof(KEY, "client", bytes(32), bytes(32))
-        self.link.send(frames.encode(frames.Hello(frames.VERSION, bytes(32), proof)))
+        self.link.send(frames.encode(frames.Hello(frames.VERSION, b"", bytes(32), proof)))
 
     def opened(self, link: Link) -> None:
         self.link = link
@@ -412,6 +415,8 @@ def value_of(kind: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(value_of, inner))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return st.sampled_from(list(kind))
+    if origin is dict:
+        return st.dictionaries(value_of(inner[0]), value_of(inner[1]), max_size=3)
     return st.builds(
         lambda values: kind(**values), st.fixed_dictionaries({name: value_of(of) for name, of in fields_of(kind)})
     )

@@ -1,0 +1,95 @@
+"""The objects that cross between a gateway's process and the sequencer's: what sessions ask executors, and the answers."""
+
+from __future__ import annotations
+
+import array
+from typing import Any
+
+from protocols.identity import Identity
+from protocols.mqtt.runs import Run as MqttRun
+from protocols.mqtt.state import Message
+from protocols.resp.wire import ARGUMENTS_MAX
+from protocols.resp.wire import Run as RespRun
+from substrate.group import Called, Group, Record
+from substrate.interest import Tokens
+from substrate.remote.objects import Objects, classes_of
+
+
+def objects() -> Objects:
+    """The same in every process of one build; ``digest`` tells."""
+    from protocols.identity import Right
+    from protocols.kafka import errors as kafka_errors
+    from protocols.kafka import group_requests, membership
+    from protocols.mqtt import packets, requests, state
+    from protocols.nats import jetstream_wire
+    from substrate import api
+
+    classes = classes_of(api, kafka_errors, group_requests, membership, packets, requests, state, jetstream_wire)
+    return Objects(
+        [*classes, Right],
+        {
+            Group: (group_parts, group_of),
+            Record: (lambda record: [record.position, record.timestamp_ms, record.address, record.key, record.value,
+                                     record.headers], Record),
+            Called: (lambda called: [called.answer, called.commit, called.shard], Called),
+            Tokens: (lambda tokens: [tokens.text, tokens.hides_dollar], Tokens),
+            Identity: (identity_parts, Identity),
+            Message: (message_parts, Message),
+            MqttRun: (lambda run: [run.topic, run.group, run.identifiers], lambda *parts: MqttRun(*parts, 0)),
+            RespRun: (resp_parts, resp_run),
+        },
+    )  # fmt: skip
+
+
+def identity_parts(identity: Identity) -> list[Any]:
+    return [identity.name, identity.account, dict(identity._allow), dict(identity._deny), identity.all]
+
+
+def message_parts(message: Message) -> list[Any]:
+    return [
+        message.topic, message.payload, message.qos, message.retain, message.properties, message.expires_ms, message.stream,
+        message.position, message.size,
+    ]  # fmt: skip
+
+
+def group_parts(group: Group) -> list[Any]:
+    values = b"".join([group.value(index) for index in range(group.count)])
+    return [group.address, values, array.array("q", group.spans[1::2]), group.headers]
+
+
+def group_of(address: bytes, values: bytes, lengths: Any, headers: list[Any] | None) -> Group:
+    group = Group(address, values)
+    at = 0
+    for index, length in enumerate(lengths):
+        if headers is None:
+            group.add(at, length)
+        else:
+            group.add_with_headers(at, length, headers[index])
+        at += length
+    if at != len(values):
+        raise ValueError("lengths that are not those of the values")
+    return group
+
+
+def resp_parts(run: RespRun) -> list[Any]:
+    requests = []
+    at = 0
+    while at < run.fill:
+        requests.append(run.slice(at))
+        at += 4 + 2 * run.numbers[at + 1]
+    flags = [run.db, run.protocol, run.transaction, run.blocks, run.internal, run.one_by_one]
+    return [b"".join(requests), run.account, run.peer, *flags]
+
+
+def resp_run(
+    requests: bytes, account: Any, peer: bytes, db: int, protocol: int, transaction: bool, blocks: bool, internal: bool,
+    one_by_one: bool,
+) -> RespRun:  # fmt: skip
+    run = RespRun(account=account)
+    run.run_max = ARGUMENTS_MAX
+    run.peer, run.db, run.protocol = peer, db, protocol
+    run.cut(requests, 0, len(requests))
+    if run.taken != len(requests):
+        raise ValueError("requests that are not whole")
+    run.transaction, run.blocks, run.internal, run.one_by_one = transaction, blocks, internal, one_by_one
+    return run
