@@ -190,6 +190,11 @@ class MqttSession:
         self._now_ns = now_ns
         self._goodbye(errors.SHUTTING_DOWN)
 
+    def revoked(self, now_ns: int) -> None:
+        """Its user is gone, or may do something else."""
+        self._now_ns = now_ns
+        self._goodbye(errors.NOT_AUTHORIZED)
+
     def answered(self, token: int, answer: Answer) -> None:
         kind, slot, context = self._calls.pop(token, ("", 0, None))
         if not kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import io
 import json
 import pathlib
@@ -231,6 +232,24 @@ def test_only_users_come_in_and_a_changed_file_closes_those_it_concerns(tmp_path
             assert "has no secret" in said
             assert said.endswith("; the users that were stay")
             assert (await log_in(gateway, "changed"))[0] == b"PONG\r\n"
+
+    run(work())
+
+
+def test_an_mqtt_client_whose_user_is_gone_is_told_so(tmp_path: pathlib.Path) -> None:
+    file = tmp_path / "u.toml"
+    write(file, gone="all = true", other="all = true")
+    connect = b"\x00\x04MQTT\x05\xc2\x00\x00\x00\x00\x01a\x00\x04gone\x00\x02pw"
+
+    async def work() -> None:
+        told = dataclasses.replace(config(file), mqtt=Mqtt(listen=ANY))
+        async with Gateway(told) as gateway:
+            reader, writer = await asyncio.open_connection(*gateway.listeners["mqtt"])
+            writer.write(b"\x10%c%b" % (len(connect), connect))
+            assert (await reader.readexactly(4))[0] == 0x20
+            write(file, other="all = true")
+            assert gateway.reload() == ["users were read again; connections closed: 1"]
+            assert b"\xe0\x01\x87" in await reader.read() + b""
 
     run(work())
 
