@@ -11,6 +11,7 @@ storage cannot play (``can``) is left out by ``checks_for``.
 from __future__ import annotations
 
 import errno
+import gzip
 import struct
 from array import array
 from collections.abc import Callable, Iterable
@@ -1176,6 +1177,174 @@ def check_age_is_exact_where_asked_for(make: Make) -> None:
         assert b.layer.removal.expires_ms == (START_MS + due if due >= 0 else -1)
     b.restart(**config)
     assert b.tail().start == 10
+
+
+# compaction
+
+
+def keyed(*pairs: tuple[bytes | None, bytes | None], codec: int = 0, at_ms: int = START_MS, producer: int = -1,
+          sequence: int = 0) -> bytearray:  # fmt: skip
+    """A client's batch of these keys and values."""
+    builder = batches.BatchBuilder()
+    for key, value in pairs:
+        builder.add(at_ms, key, value)
+    made = bytearray(builder.finish(0, -1, 0))
+    if codec:
+        packed = bytes(gzip.compress(bytes(made[61:]))) if codec == 1 else bytes(made[61:])
+        made[61:] = packed
+        struct.pack_into(">i", made, 8, len(made) - 12)
+        struct.pack_into(">h", made, 21, codec)
+    if producer >= 0:
+        struct.pack_into(">qhi", made, 43, producer, 0, sequence)
+    struct.pack_into(">I", made, 17, crc32c(bytes(made[21:])))
+    return made
+
+
+def compacted(b: Bench, rounds: int = 400) -> None:
+    """Let compaction do all that it has to do."""
+    for _ in range(rounds):
+        b.turn()
+        if b.layer.compact(b.now_ms) < 0:
+            return
+    raise AssertionError("compaction does not come to an end")
+
+
+def latest(b: Bench) -> dict[bytes | None, bytes | None]:
+    return {one.key: one.value for one in b.layer.each(b.layer.streams[ORDERS], b.tail().start)}
+
+
+def check_the_last_of_each_key_is_kept(make: Make) -> None:
+    config: dict[str, Any] = {"compaction": True, "segment_bytes": 700}
+    b = bench(make, **config)
+    for index in range(60):
+        batch = keyed((b"k%d" % (index % 7), b"v%d" % index), (b"other", b"%d" % index), codec=index % 2)
+        assert isinstance(b.layer.append_batch(ORDERS, batch), Appended)
+        if index % 3 == 0:
+            b.turn()
+    b.turn()
+    want = latest(b)
+    whole = b.layer.engine.segments(ORDERS)
+    compacted(b)
+    for _ in range(2):
+        tail = b.tail()
+        assert (tail.start, tail.ordered) == (0, 120)
+        assert latest(b) == want
+        active = b.layer.engine.segments(ORDERS)[-1].base
+        there = kept(b)
+        assert len([at for at in there if at < active]) <= 8
+        assert [at for at in there if at >= active] == list(range(active, 120))
+        assert b.layer.query("count", ORDERS) == len(there)
+        assert b.layer.query("count", ORDERS, start=100, end=118) == len([at for at in there if 100 <= at < 118])
+        found = b.layer.query("find_time", ORDERS, None, START_MS)
+        assert isinstance(found, Found) and found.position == there[0]
+        b.restart(**config)
+    assert [(one.base, one.end) for one in b.layer.engine.segments(ORDERS)[: len(whole) - 1]] == [
+        (one.base, one.end) for one in whole[:-1]
+    ]
+    before = b.layer.compaction.rewritten
+    compacted(b)
+    assert b.layer.compaction.rewritten == before  # nothing new
+    for index in range(40):
+        b.layer.append_batch(ORDERS, keyed((b"k%d" % (index % 3), b"w%d" % index)))
+        b.turn()
+    want = latest(b)
+    compacted(b)
+    assert latest(b) == want and b.layer.compaction.rewritten > 0
+    b.restart(**config)
+    assert latest(b) == want
+
+
+def check_tombstones_stay_for_their_time(make: Make) -> None:
+    config: dict[str, Any] = {"compaction": True, "segment_bytes": 300, "tombstone_ms": 1000, "compaction_percent": 1}
+    b = bench(make, **config)
+
+    def fill(count: int) -> None:
+        for index in range(count):
+            b.layer.append_batch(ORDERS, keyed((b"filler", b"%d" % index * 30)))
+            b.turn()
+
+    b.layer.append_batch(ORDERS, keyed((b"gone", b"soon"), (b"stays", b"here")))
+    b.layer.append_batch(ORDERS, keyed((b"gone", None)))
+    fill(6)
+    compacted(b)
+    assert kept(b)[:2] == [1, 2]
+    for wait_ms, there in ((900, True), (200, False)):
+        b.now_ms += wait_ms
+        fill(6)
+        b.restart(**config)
+        compacted(b)
+        assert (b"gone" in latest(b)) is there
+        assert latest(b)[b"stays"] == b"here"
+    assert b.layer.query("next", ORDERS, start=0) == Found(
+        Position(0)
+    )  # by position; what compaction took is not asked
+
+
+def check_what_is_young_is_left_alone(make: Make) -> None:
+    b = bench(make, compaction=True, segment_bytes=300, compaction_lag_ms=1000, compaction_percent=1)
+    for index in range(20):
+        b.layer.append_batch(ORDERS, keyed((b"k", b"%d" % index * 30), at_ms=START_MS + 100 * index))
+        b.turn()
+    b.now_ms = START_MS + 2000
+    compacted(b)
+    there = kept(b)
+    assert there[0] >= 5 and 9 <= len(there) <= 15
+    b.now_ms = START_MS + 4000
+    compacted(b)
+    assert len(kept(b)) <= 3
+
+
+def check_producers_go_on_after_compaction(make: Make) -> None:
+    config: dict[str, Any] = {"compaction": True, "segment_bytes": 300, "compaction_percent": 1}
+    b = bench(make, **config)
+    for index in range(12):
+        for producer in (7, 8):
+            batch = keyed((b"k", b"%d" % index * 10), producer=producer, sequence=index)
+            assert isinstance(b.layer.append_batch(ORDERS, batch), Appended)
+        b.turn()
+    b.layer.append_batch(ORDERS, keyed((b"k", b"x" * 300)))
+    b.turn()
+    b.layer.append_batch(ORDERS, keyed((b"k", b"x" * 300)))
+    compacted(b)
+    assert len(kept(b)) < 5
+    b.restart(**config)
+    again = b.layer.append_batch(ORDERS, keyed((b"k", b"%d" % 11 * 10), producer=7, sequence=11))
+    assert isinstance(again, Appended) and again.duplicate
+    assert b.layer.append_batch(ORDERS, keyed((b"k", b"y"), producer=7, sequence=14)) == Rejected("sequence", 12)
+    assert isinstance(b.layer.append_batch(ORDERS, keyed((b"k", b"y"), producer=8, sequence=12)), Appended)
+
+
+def check_what_marks_took_goes_from_the_files(make: Make) -> None:
+    b = bench(make, segment_bytes=2000)
+    for index in range(40):
+        b.ordered(b"%d" % index * 100)
+        b.turn()
+    size = sum(one.bytes for one in b.layer.engine.segments(ORDERS))
+    there = [at for at in range(40) if at % 4 == 0]
+    b.layer.remove(ORDERS, [(at, at) for at in range(40) if at % 4])
+    compacted(b)
+    for _ in range(2):
+        assert kept(b) == there
+        assert b.layer.query("count", ORDERS) == 10 and b.layer.query("removed", ORDERS) == 30
+        assert sum(one.bytes for one in b.layer.engine.segments(ORDERS)) < size / 2
+        b.restart(segment_bytes=2000)
+    before = b.layer.compaction.rewritten
+    compacted(b)
+    assert b.layer.compaction.rewritten == before
+
+
+def check_segments_are_sealed_in_time(make: Make) -> None:
+    b = bench(make, segment_ms=1000)
+    for _ in range(3):
+        b.ordered(b"v")
+        b.turn()
+        b.layer.removal.retain(b.now_ms)
+        assert b.layer.removal.expires_ms == b.now_ms + 1000
+        b.now_ms += 1000
+        b.layer.removal.retain(b.now_ms)
+    b.ordered(b"v")
+    b.turn()
+    assert [(one.base, one.end) for one in b.layer.engine.segments(ORDERS)] == [(0, 1), (1, 2), (2, 3), (3, 4)]
 
 
 # what else a stream may ask for

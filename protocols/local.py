@@ -121,6 +121,7 @@ class Sequencer:
         self._wake_count = 0
         self._retry_ns = 0
         self._retain_ns = 0
+        self._compact_ns = 0
         self._routes: dict[StreamId, Route] = {}
         self._replaying = False
         self._serving = False
@@ -309,11 +310,15 @@ class Sequencer:
                 if self.layer.removal.expires_ms >= 0:
                     soon = max(self.layer.removal.expires_ms * 1_000_000, now_ns + EXPIRE_NS)
                     self._retain_ns = min(self._retain_ns, soon)
+                self._compact_ns = now_ns
+        if self._compact_ns and now_ns >= self._compact_ns:
+            wait_ms = self.layer.compact(now_ns // 1_000_000)
+            self._compact_ns = now_ns + wait_ms * 1_000_000 if wait_ms >= 0 else 0
         self.host.touched()
         self._plan()
 
     def _plan(self) -> None:
-        due = [at for at in (self._retry_ns, self._retain_ns) if at]
+        due = [at for at in (self._retry_ns, self._retain_ns, self._compact_ns) if at]
         if self._wakes:
             due.append(self._wakes[0][0])
         self.deadline_ns = min(due, default=0)

@@ -495,12 +495,15 @@ def without(batch: object, gone: list) -> bytes:
     return bytes(out)
 
 
-def empty(first: object, last_offset: int) -> bytes:
-    """A batch of no records from the base of the batch ``first`` to ``last_offset``, of its epoch and times."""
+def empty(first: object, last_offset: int, producer: bool = True) -> bytes:
+    """A batch of no records from the base of the batch ``first`` to ``last_offset``, of its epoch and times, and of its
+    ``producer`` or of none."""
     out = bytearray(memoryview(first)[:HEADER_BYTES])
     _U32.pack_into(out, 8, HEADER_BYTES - 12)
     _I16.pack_into(out, 21, _I16.unpack_from(out, 21)[0] & ~COMPRESSION)
     _U32.pack_into(out, 23, last_offset - _BASE.unpack_from(out, 0)[0])
+    if not producer:
+        out[43:57] = b"\xff" * 14
     _U32.pack_into(out, 57, 0)
     _U32.pack_into(out, 17, crc32c(memoryview(out)[21:]))
     return bytes(out)

@@ -40,6 +40,7 @@ from substrate.api import (
     Watcher,
 )
 from substrate.batch import BatchBuilder, BatchError
+from substrate.compaction import Compaction
 from substrate.conditions import MessageIds, Producers
 from substrate.engine import Batch, Engine, EngineError, Frame, Part, Segment
 from substrate.index import AddressIndex
@@ -91,6 +92,7 @@ class StreamLayer:
         self._in_flight: deque[tuple[Commit, list[tuple[Stream, int]]]] = deque()
         self._advanced: dict[int, Watch] = {}
         self.removal = Removal(self)
+        self.compaction = Compaction(self)
         self.broken = ""
         """Why nothing can be appended now; empty when all is well."""
         self.appended_records = 0
@@ -609,6 +611,7 @@ class StreamLayer:
         self._turn_bytes = 0
         self._ready = []
         self.removal = Removal(self)
+        self.compaction = Compaction(self)
         for found in self.streams.values():
             if found.config.durability is not Durability.MEMORY:
                 found.start = found.next = found.written = found.durable = 0
@@ -817,6 +820,10 @@ class StreamLayer:
         """A stream that was deleted for good, but for the engine, when the process ended: finish it."""
         if self.held(stream) and stream not in self.streams:
             self.engine.delete(stream)
+
+    def compact(self, now_ms: int) -> int:
+        """A little of what compaction has to do; in how many ms to call again, -1: with the next ``retain``."""
+        return -1 if self.broken else self.compaction.turn(now_ms)
 
     def close(self) -> None:
         self.commit()

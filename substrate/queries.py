@@ -66,8 +66,12 @@ def _next(
 ) -> int:
     if address is not None:
         return layer.index(found).first(address, start, end, found.gone)
-    if pattern is None:
+    if pattern is None and not _compacted(found):
         first = found.gone.beyond(start)
+        return first if first < end else -1
+    if pattern is None:
+        there = (one.position for one in layer.each(found, start) if one.position not in found.gone)
+        first = next(there, end)
         return first if first < end else -1
     at = start
     for batch in layer.near(found, start, NEAR_BYTES):
@@ -97,7 +101,30 @@ def _count(
     if pattern is not None:
         index = layer.index(found)
         return sum(index.count(one, start, end, found.gone) for one in index.matching(pattern.matches))
+    if _compacted(found):
+        return _count_compacted(layer, found, start, end)
     return max(end - start, 0) - found.gone.count(start, end)
+
+
+def _compacted(found: Stream) -> bool:
+    """Whether there may be positions without a record that no mark names."""
+    return found.config.compaction or (found.marked is not None and bool(found.marked.cleaned))
+
+
+def _count_compacted(layer: StreamLayer, found: Stream, start: int, end: int) -> int:
+    """Compaction has left positions without a record: batches say how many they hold."""
+    total = 0
+    for raw in layer.headers(found, start) if start < end else ():
+        header = batches.header(raw)
+        base, last = header.base_offset, header.base_offset + header.last_offset_delta
+        if base >= end:
+            break
+        if header.count and (base < start or last >= end or found.gone.meets(base, last + 1)):
+            there = [one.position for one in layer.records_at(found, max(base, start))]
+            total += sum(1 for one in there if one < end and one not in found.gone)
+        else:
+            total += header.count
+    return total
 
 
 def _addresses(

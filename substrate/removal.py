@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from substrate.layer import StreamLayer
     from substrate.streams import Stream
 
+PASSES_MAX = 16
+"""Of compaction, remembered of a stream: beyond that some tombstones stay longer than asked."""
+
 
 class Removal:
     """Of one shard. New in each epoch."""
@@ -101,6 +104,20 @@ class Removal:
         if found.config.durability is not Durability.MEMORY and not self._layer.broken:
             self._marking_of(found)[0][:] = [before]
 
+    def cleaned(self, found: Stream, end: int, now_ms: int) -> None:
+        """Compaction came to ``end``: when tombstones below it may go is known from that."""
+        if self._layer.broken:
+            return
+        known = self.marks.of(found.id)
+        old = [one for one in known.cleaned if one[1] + found.config.tombstone_ms <= now_ms]
+        if len(old) > 1 or len(known.cleaned) >= PASSES_MAX:  # one word for all that have nothing more to wait for
+            kept = [old[-1], *known.cleaned[len(old) :]] if old else known.cleaned[-PASSES_MAX // 2 :]
+            self.marks.decide(b"settled", found.id, *kept[0])
+            for one in kept[1:]:
+                self.marks.decide(b"cleaned", found.id, *one)
+        self.marks.decide(b"cleaned", found.id, end, now_ms)
+        found.attach(known)
+
     def _marking_of(self, found: Stream) -> tuple[list[int], list[int]]:
         if not self._layer.dirty and not self.marking:
             self._layer.touched()
@@ -124,7 +141,7 @@ class Removal:
         for found in list(self._layer.streams.values()):
             config = found.config
             limited = config.retention_ms >= 0 or config.retention_bytes >= 0 or config.retention_records >= 0
-            if not limited and found.marked is None:
+            if not (limited or found.marked is not None or config.segment_ms >= 0):
                 continue
             try:
                 start = found.start
@@ -135,6 +152,8 @@ class Removal:
                     self._layer.trim(found.id, Position(before))
                 if found.marked is not None:
                     self._reclaim(found)
+                if config.segment_ms >= 0:
+                    self._roll(found, now_ms)
                 trimmed += found.start > start
             except EngineError:
                 continue  # corrupt, or the epoch ended: the next round tries again
@@ -162,6 +181,19 @@ class Removal:
             self._layer.trim(found.id, before)
         elif before > engine.ends(found.id).start:
             engine.trim(found.id, before)
+
+    def _roll(self, found: Stream, now_ms: int) -> None:
+        """Seal an active segment that was first seen ``segment_ms`` ago."""
+        engine = self._layer.engine_of(found.config)
+        segments = engine.segments(found.id)
+        if not segments or segments[-1].end != found.next:
+            return  # empty, or something of it is still to be written
+        if found.segment_base != segments[-1].base:
+            found.segment_base, found.segment_ms = segments[-1].base, now_ms
+        if now_ms - found.segment_ms >= found.config.segment_ms:
+            engine.roll(found.id)
+        else:
+            self._expires(found.segment_ms + found.config.segment_ms)
 
     def _retained_from(self, found: Stream, now_ms: int) -> int:
         config = found.config

@@ -22,7 +22,7 @@ class Stream:
 
     __slots__ = (
         "builder", "builder_base", "config", "durable", "gone", "id", "ids", "index", "key", "label", "limits", "marked",
-        "max_timestamp_ms", "next", "open_from", "pending", "pending_base", "pending_bytes", "producers", "start", "watchers",
+        "max_timestamp_ms", "next", "open_from", "pending", "pending_base", "pending_bytes", "producers", "segment_base", "segment_ms", "start", "watchers",
         "written",
     )  # fmt: skip
 
@@ -48,6 +48,9 @@ class Stream:
         self.marked: Marked | None = None
         self.gone: Intervals = NOTHING
         """What readers do not see any more: ``marked``'s, once there is something."""
+        self.segment_base = -1
+        """The active segment that was first seen at ``segment_ms``."""
+        self.segment_ms = 0
         self.open_from = -1
         """Where the earliest open transaction begins; -1: none is open."""
 
