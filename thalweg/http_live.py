@@ -7,11 +7,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from protocols.identity import Right
-from substrate.api import Address
+from substrate.api import Address, StreamId
 from substrate.group import Group
 from thalweg.http_answers import Refusal
 from thalweg.http_records import BEAT_NS, SECONDS, Wanted, line_of
-from thalweg.http_streams import number, visible
+from thalweg.http_streams import number
 from thalweg.http_text import address_text, bytes_text, pattern_from, record_shown
 from thalweg.http_view import Place
 
@@ -113,18 +113,22 @@ class Events:
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._every_ns = number(exchange, "every_ms", EVERY_MS, 250, 60_000) * 1_000_000
+        self._internal = exchange.query.get("internal", "0") == "1"
         self._until_ns = exchange.now_ns + SECONDS * 1_000_000_000
         self._counts = exchange.may(Right.READ, METRICS)
-        self._ends: dict[bytes, tuple[int, int]] = {}
-        self._bytes: dict[bytes, int] = {}
+        self._seen: dict[bytes, int] = {}
+        self._known: dict[bytes, tuple[int, int]] = {}
+        """Of those that changed once: where they ended, and their bytes."""
         self._at_ns = exchange.now_ns
         self._place = Place(exchange.view)
         self._session: HttpSession | None = None
 
     def begin(self, session: HttpSession) -> None:
         self._session = session
-        for entry in visible(self._exchange):
-            self._ends[entry.name] = self._marks(entry.streams)
+        there = self._there()
+        self._exchange.view.moved(there.items(), self._seen)
+        for name, streams in there.items():
+            self._known[name] = self._end(streams), -1
         user = bytes_text(self._exchange.identity.name)
         self._tell({"now_ms": self._at_ns // 1_000_000, "user": user, **self._totals()})
         session.deadline_ns = self._at_ns + self._every_ns
@@ -150,40 +154,48 @@ class Events:
         assert self._session is not None
         self._session.write(b"data: " + line_of(shown) + b"\n")
 
-    def _marks(self, streams: tuple[Any, ...]) -> tuple[int, int]:
-        marks = [self._exchange.view.marks(stream) for stream in streams]
-        return sum(start for start, _ in marks), sum(end for _, end in marks)
+    def _there(self) -> dict[Address, tuple[StreamId, ...]]:
+        exchange = self._exchange
+        topics = exchange.port.topics(exchange.identity.account)
+        if not self._internal:
+            return {topic.name: topic.streams for topic in topics}
+        entries = exchange.view.entries(exchange.identity.account, topics, True)
+        return {entry.name: entry.streams for entry in entries}
+
+    def _end(self, streams: tuple[StreamId, ...]) -> int:
+        return sum(self._exchange.view.marks(stream)[1] for stream in streams)
 
     def _changes(self, passed_s: float) -> tuple[list[dict[str, Any]], list[str]]:
-        view = self._exchange.view
-        changed: list[dict[str, Any]] = []
-        there = set()
-        for entry in visible(self._exchange):
-            there.add(entry.name)
-            marks = self._marks(entry.streams)
-            before = self._ends.get(entry.name)
-            self._ends[entry.name] = marks
-            if marks == before or len(changed) >= CHANGED_MAX:
-                continue
-            size = sum(max(view.size(stream), 0) for stream in entry.streams)
-            grown = size - self._bytes.get(entry.name, size)
-            self._bytes[entry.name] = size
-            changed.append(
-                {
-                    "name": address_text(entry.name),
-                    "records": sum(view.held(stream) for stream in entry.streams),
-                    "written": marks[1],
-                    "bytes": size,
-                    "rate": round((marks[1] - (before[1] if before else 0)) / passed_s, 1),
-                    "bytes_rate": round(max(grown, 0) / passed_s),
-                    "new": before is None,
-                }
-            )
-        gone = [name for name in self._ends if name not in there]
+        """What the user may read of what changed; a stream that is there anew counts as changed."""
+        there = self._there()
+        changed = [
+            self._changed(Address(name), there[Address(name)], passed_s)
+            for name in self._exchange.view.moved(there.items(), self._seen)
+            if self._exchange.may(Right.READ, Address(name))
+        ]
+        gone = [Address(name) for name in self._seen if name not in there] if len(self._seen) > len(there) else []
         for name in gone:
-            del self._ends[name]
-            self._bytes.pop(name, None)
-        return changed, [address_text(name) for name in gone]
+            del self._seen[name]
+            self._known.pop(name, None)
+        told = [address_text(name) for name in gone if self._exchange.may(Right.READ, name)]
+        return sorted(changed, key=lambda one: -float(one["rate"]))[:CHANGED_MAX], told
+
+    def _changed(self, name: Address, streams: tuple[StreamId, ...], passed_s: float) -> dict[str, Any]:
+        view = self._exchange.view
+        before, before_bytes = self._known.get(name, (0, 0))
+        end = self._end(streams)
+        size = sum(max(view.size(stream), 0) for stream in streams)
+        new = name not in self._known
+        self._known[name] = end, size
+        return {
+            "name": address_text(name),
+            "records": sum(view.held(stream) for stream in streams),
+            "written": end,
+            "bytes": size,
+            "rate": round(max(end - before, 0) / passed_s, 1),
+            "bytes_rate": round(max(size - before_bytes, 0) / passed_s) if before_bytes >= 0 else 0,
+            "new": new,
+        }
 
     def _totals(self) -> dict[str, Any]:
         if not self._counts:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from protocols.identity import Identity, Right
 from substrate.api import Address, Batches, ErrorCode, Found, Level, StreamError, StreamId, Tail
 from substrate.engine import EngineError
+from substrate.group import Record
 from substrate.interest import Tokens
 from thalweg.http_answers import Refusal, Steps, refused
 from thalweg.http_streams import entry_of, number, stream_of
@@ -25,15 +26,18 @@ LIMIT = 100
 LIMIT_MAX = 10_000
 PAGE_BYTES = 1024 * 1024
 PAGE_BYTES_MAX = 8 * 1024 * 1024
-READ_BYTES = 256 * 1024
+READ_BYTES = 128 * 1024
 READS_MAX = 8
-"""Of one turn: a pattern that matches little is looked for in a few pieces."""
+"""For one page: a pattern that matches little is looked for in a few pieces."""
+LINES_MAX = 500
+"""Of one turn: 3 ms. A long stream is written in many, and others are served between them."""
 PRESSED_BYTES = 512 * 1024
 AGAIN_NS = 1_000_000
 PRESSED_NS = 10_000_000
 BEAT_NS = 15_000_000_000
 SECONDS = 3600
 JUDGED_MAX = 4096
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Wanted:
@@ -179,6 +183,8 @@ class Follow:
         self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, 86_400) * 1_000_000_000
         self._beat_ns = exchange.now_ns + BEAT_NS
         self._reading: Cursor | None = None
+        self._unwritten: list[tuple[int, Record]] = []
+        """With its partition; the next one last."""
         self._pumping = False
         self._session: HttpSession | None = None
         self._place = Place(exchange.view)
@@ -223,26 +229,48 @@ class Follow:
             return
         self._pumping = True
         due_ns = 0
-        for _ in range(READS_MAX):
+        written = 0
+        while self._session is not None and self._reading is None:
             session = self._session
             cursor = next((cursor for cursor in self._cursors if cursor.at < cursor.end), None)
-            if session is None or self._reading is not None or cursor is None:
+            if cursor is None and not self._unwritten:
                 break
             if session.outbox.size() > PRESSED_BYTES:
                 due_ns = session.now_ns + PRESSED_NS
                 break
-            self._reading = cursor
-            session.ask(self._exchange.read(cursor.stream, cursor.at, READ_BYTES, self._wanted), self._taken)
-        else:
-            due_ns = self._session.now_ns + AGAIN_NS if self._session is not None else 0
+            if written:
+                due_ns = session.now_ns + AGAIN_NS
+                break
+            if self._unwritten:
+                written = self._write()
+            elif cursor is not None:
+                self._reading = cursor
+                session.ask(self._exchange.read(cursor.stream, cursor.at, READ_BYTES, self._wanted), self._taken)
+                written += self._reading is None and not self._unwritten  # it was read, and there was nothing to write
         self._pumping = False
         self._plan(due_ns)
+
+    def _write(self) -> int:
+        """Some of what was read; how many records."""
+        session = self._session
+        assert session is not None
+        count = min(LINES_MAX, self._left, len(self._unwritten))
+        self._left -= count
+        lines = []
+        for _ in range(count):
+            partition, record = self._unwritten.pop()
+            lines.append(line_of(record_shown(record, partition, self._value_max)))
+        session.write(b"".join(lines))
+        if not self._left:
+            session.finish()
+        return count
 
     def _plan(self, due_ns: int) -> None:
         session = self._session
         if session is None:
             return
-        if not self._follow and self._reading is None and all(cursor.at >= cursor.end for cursor in self._cursors):
+        done = not self._follow and self._reading is None and not self._unwritten
+        if done and all(cursor.at >= cursor.end for cursor in self._cursors):
             session.finish()
             return
         session.deadline_ns = min(due_ns or self._beat_ns, self._beat_ns, self._until_ns)
@@ -254,18 +282,12 @@ class Follow:
         if session is None or cursor is None:
             return
         if isinstance(answer, Batches):
-            lines = []
-            for record in answer.records:
-                if self._left and (self._follow or record.position < cursor.end):
-                    self._left -= 1
-                    lines.append(line_of(record_shown(record, cursor.partition, self._value_max)))
-            session.write(b"".join(lines))
+            last = cursor.end if not self._follow else answer.next
+            self._unwritten = [(cursor.partition, record) for record in answer.records if record.position < last]
+            self._unwritten.reverse()
             end = answer.tail.durable if self._follow else cursor.end
             cursor.end = end if answer.next > cursor.at else cursor.at
             cursor.at = max(cursor.at, answer.next)
-            if not self._left:
-                session.finish()
-                return
         elif isinstance(answer, StreamError) and answer.code is ErrorCode.OUT_OF_RANGE:
             session.ask(self._exchange.look_up("tail", cursor.stream), lambda tail: self._jump(cursor, tail))
         else:
@@ -291,4 +313,4 @@ class Follow:
 
 
 def line_of(shown: dict[str, Any]) -> bytes:
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
+    return ENCODER.encode(shown).encode("utf-8", "replace") + b"\n"

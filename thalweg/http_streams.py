@@ -15,8 +15,8 @@ from thalweg.http_view import Entry
 if TYPE_CHECKING:
     from thalweg.http import Exchange
 
-PAGE = 1000
-PAGE_MAX = 10_000
+PAGE = 200
+PAGE_MAX = 1000
 PARTITIONS_MAX = 1024
 
 
@@ -37,30 +37,27 @@ def number(exchange: Exchange, name: str, default: int, least: int = 0, most: in
 
 
 def listed(exchange: Exchange) -> object:
-    """Streams that the user may read, by name, ``limit`` of them after ``after``."""
+    """Streams that the user may read, by the bytes of their names, ``limit`` of them after ``after``."""
     limit = number(exchange, "limit", PAGE, 1, PAGE_MAX)
-    after = exchange.query.get("after", "")
+    after = address_of(exchange.query["after"]) if "after" in exchange.query else b""
     wanted = exchange.query.get("match")
     pattern = None if wanted is None else pattern_from(wanted)
     shown: list[dict[str, Any]] = []
-    for entry in visible(exchange):
-        name = address_text(entry.name)
-        if name <= after or (pattern is not None and not pattern.matches(entry.name)):
+    for entry in sorted(visible(exchange), key=lambda entry: entry.name):
+        if entry.name <= after or (pattern is not None and not pattern.matches(entry.name)):
             continue
         if len(shown) == limit:
             return {"streams": shown, "next": shown[-1]["name"], "now_ms": exchange.now_ns // 1_000_000}
-        shown.append(described(exchange, entry, name))
+        shown.append(described(exchange, entry, address_text(entry.name)))
     return {"streams": shown, "next": None, "now_ms": exchange.now_ns // 1_000_000}
 
 
 def visible(exchange: Exchange) -> list[Entry]:
-    """Sorted as ``listed`` pages: by the text of the name."""
+    """What the user may read, in no order."""
     account = exchange.identity.account
     internal = exchange.query.get("internal", "0") == "1"
     found = exchange.view.entries(account, exchange.port.topics(account), internal)
-    return sorted(
-        (entry for entry in found if exchange.may(Right.READ, entry.name)), key=lambda entry: address_text(entry.name)
-    )
+    return found if exchange.identity.all else [entry for entry in found if exchange.may(Right.READ, entry.name)]
 
 
 def described(exchange: Exchange, entry: Entry, name: str) -> dict[str, Any]:

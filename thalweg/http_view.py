@@ -6,8 +6,7 @@ Read only, computed when asked and never before: it costs nothing while nobody l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from substrate.api import RESERVED, Account, Address, StreamConfig, StreamId, Topic
 from substrate.engine import EngineError
@@ -20,8 +19,7 @@ STREAMS_OPEN_MAX = 64
 """Answers that go on (followers, live tails, events), of all connections together."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A topic, or a stream of an executor's own."""
 
     name: Address
@@ -59,7 +57,7 @@ class View:
         return found
 
     def entries(self, account: Account, topics: Iterable[Topic], internal: bool) -> list[Entry]:
-        """Every topic given, and (``internal``) the streams beneath ``_thalweg``; by name."""
+        """Every topic given, and (``internal``) the streams beneath ``_thalweg``; in no order."""
         found = [
             Entry(topic.name, topic.streams, topic.config, topic.subjects, topic.created_ms)
             for topic in topics
@@ -72,7 +70,25 @@ class View:
                 for stream in self.hub.sequencer.layer.streams.values()
                 if stream.id not in known and stream.key.account == account and is_internal(stream.key.name)
             ]
-        return sorted(found, key=lambda entry: entry.name)
+        return found
+
+    def moved(self, streams: Iterable[tuple[Address, tuple[StreamId, ...]]], seen: dict[bytes, int]) -> list[bytes]:
+        """Names of those that are not as they were when last asked with this ``seen``, which is brought up to date.
+
+        A stream's first position and its end only rise: their sum says whether either did.
+        """
+        known = self.hub.sequencer.layer.streams
+        changed = []
+        for name, ids in streams:
+            total = 0
+            for stream in ids:
+                found = known.get(stream)
+                if found is not None:
+                    total += found.start + found.next
+            if seen.get(name) != total:
+                seen[name] = total
+                changed.append(name)
+        return changed
 
     def marks(self, stream: StreamId) -> tuple[int, int]:
         """The first position and the one after the last."""

@@ -10,7 +10,7 @@ from thalweg.cli import complain
 from thalweg.commands import output
 from thalweg.commands.remote import CannotAsk, Server, add_server
 
-PAGE = 1000
+PAGE = 500
 COLUMNS = (
     ("name", "NAME"), ("records", "RECORDS"), ("shown_bytes", "BYTES"), ("parts", "PARTITIONS"), ("first", "FIRST"),
     ("end", "END"), ("kept", "KEPT"), ("durability", "DURABILITY"),

@@ -180,7 +180,7 @@ async function load() {
       const seen = new Set();
       let after;
       do {
-        const page = await ask(url("/api/streams", { after, limit: 1000, internal: internal() ? 1 : undefined }));
+        const page = await ask(url("/api/streams", { after, limit: 500, internal: internal() ? 1 : undefined }));
         for (const one of page.streams) seen.add(one.name), streams.set(one.name, { rate: 0, ...streams.get(one.name), ...one });
         after = page.next;
       } while (after);
