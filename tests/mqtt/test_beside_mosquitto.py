@@ -6,6 +6,7 @@ The classes are those of the CVEs of mosquitto, NanoMQ, EMQX and amqtt. Where th
 from __future__ import annotations
 
 import contextlib
+import pathlib
 import socket
 import subprocess
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from conformance.process import GatewayProcess, find_command
+from protocols.mqtt import mapping
 from protocols.mqtt import packets as p
 from protocols.mqtt.wire import encode, encode_properties, varint
 
@@ -160,6 +162,24 @@ DIFFERENT = {
     "an acknowledgement with an unknown reason": ("20 02 00 00 e0 01 82 closed", "20 02 00 00 stands", "MQTT-3.4.2-1"),
     "PINGREQ with a payload": ("20 02 00 00 closed", "20 02 00 00 stands", "malformed"),
 }  # fmt: skip
+
+
+README = pathlib.Path(mapping.__file__).with_name("README.md")
+
+
+def table() -> str:
+    """``DIFFERENT`` as the README has it, the CONNACK left out."""
+
+    def shown(told: str) -> str:
+        said = told.removeprefix("20 02 00 00 ")
+        return " ".join(part if part in ("closed", "stands") else f"`{part}`" for part in said.rsplit(" ", 1))
+
+    rows = [f"| {name} | {shown(ours)} | {shown(others)} | {why} |" for name, (ours, others, why) in DIFFERENT.items()]
+    return "\n".join(["| input | here | mosquitto | why |", "|---|---|---|---|", *rows]) + "\n"
+
+
+def test_the_readme_lists_every_difference() -> None:
+    assert table() in README.read_text(), f"{README}: should hold\n{table()}"
 
 
 @pytest.fixture(scope="module")
