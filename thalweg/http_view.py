@@ -78,7 +78,7 @@ class View:
         A stream's first position and its end only rise: their sum says whether either did.
         """
         known = self.hub.sequencer.layer.streams
-        changed = []
+        changed: list[bytes] = []
         for name, ids in streams:
             total = 0
             for stream in ids:

@@ -51,7 +51,7 @@ class Server:
             raise CannotAsk(f"{url}: {error}") from None
 
     def ask(
-        self, method: str, path: str, body: bytes = b"", kind: str = "application/json", **query: object
+        self, method: str, path: str, body: bytes = b"", kind: str = "application/json", **query: Any
     ) -> http.client.HTTPResponse:
         """The answer's head; its body is still to be read.
 
@@ -71,7 +71,7 @@ class Server:
             raise CannotAsk(f"{self.name}: {reason(error)}") from error
         return answer
 
-    def json(self, method: str, path: str, body: object = None, **query: object) -> Any:
+    def json(self, method: str, path: str, body: object = None, **query: Any) -> Any:
         """A whole JSON answer."""
         data = b"" if body is None else json.dumps(body).encode()
         answer = self.ask(method, path, data, **query)
@@ -81,7 +81,7 @@ class Server:
             self._connection.close()
             raise CannotAsk(f"{self.name}: {reason(error)}") from error
 
-    def lines(self, path: str, **query: object) -> Iterator[list[bytes]]:
+    def lines(self, path: str, **query: Any) -> Iterator[list[bytes]]:
         """The lines of an answer that goes on, as many at a time as have come.
 
         Raises:
