@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from protocols.resp.zsets import Ranking
 
 DATABASES = 16
+CHANNEL, PATTERN, SHARD = b"channel", b"pattern", b"shard"
+"""What a connection may be subscribed to."""
 
 
 class Later:
@@ -61,10 +63,12 @@ class Client:
 
     __slots__ = (
         "address",
+        "all",
         "created_ms",
         "db",
         "dirty",
         "id",
+        "killed",
         "last",
         "library",
         "library_version",
@@ -72,6 +76,7 @@ class Client:
         "protocol",
         "session",
         "subscribed",
+        "user",
         "waiter",
         "watches",
     )
@@ -87,10 +92,13 @@ class Client:
         self.db = 0
         self.protocol = 2
         self.last = b"NULL"
+        self.user = b"default"
+        self.all = True
+        self.killed = False  # its next request closes it
         self.dirty = False  # a watched key was changed
         self.waiter: Any = None  # its blocked command
         self.watches: dict[tuple[bytes, bytes], tuple[Database, bool]] = {}  # by label and key; whether it was there
-        self.subscribed: set[tuple[bool, bytes]] = set()
+        self.subscribed: set[tuple[bytes, bytes]] = set()
 
 
 class Call:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from protocols.resp import (
+    admin,
     bits,
     connection,
     describing,
@@ -32,10 +33,23 @@ from protocols.resp.table import Command, Handler, internal, read_table
 
 FAMILIES = (
     strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
-    describing, bits, hyperloglog, geo, sorting, groups,
+    describing, bits, hyperloglog, geo, sorting, groups, admin,
 )  # fmt: skip
 OWN = frozenset(
-    ["auth", "quit", "reset", "client|reply", "multi", "exec", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"]
+    [
+        "auth",
+        "quit",
+        "reset",
+        "client|reply",
+        "multi",
+        "exec",
+        "subscribe",
+        "unsubscribe",
+        "psubscribe",
+        "punsubscribe",
+        "ssubscribe",
+        "sunsubscribe",
+    ]
 )
 """What the session does itself."""
 INTERNAL = (

@@ -1,14 +1,14 @@
 """What concerns one connection: PING ECHO SELECT HELLO AUTH CLIENT.
 
-HELLO, AUTH, SELECT, QUIT, RESET and CLIENT REPLY are the session's (``session.py``); CLIENT's registry is the executor's.
-Deviations: CLIENT KILL, PAUSE, UNBLOCK, TRACKING, CACHING are unknown subcommands. CLIENT NO-EVICT and NO-TOUCH answer OK: there
-is no eviction and no idle time, so both are always in force. CLIENT LIST gives the fields that clients read.
+HELLO, AUTH, SELECT, QUIT, RESET and CLIENT REPLY are the session's (``session.py``); CLIENT's registry is the executor's, the
+rest of CLIENT in ``admin.py``.
+Deviations: CLIENT LIST gives the fields that clients read; idle times and buffer sizes are 0.
 """
 
 from __future__ import annotations
 
-from protocols.resp.call import Call, Client
-from protocols.resp.errors import SYNTAX, CommandError
+from protocols.resp.call import CHANNEL, PATTERN, SHARD, Call, Client
+from protocols.resp.errors import CommandError
 from protocols.resp.numbers import integer_of
 from protocols.resp.table import Handlers
 from protocols.resp.wire import EMPTY, OK, PONG, bulk, integer, map_of, null, verbatim
@@ -87,14 +87,13 @@ def setinfo(call: Call, words: list[bytes]) -> bytes:
 
 
 def line(call: Call, client: Client) -> bytes:
-    channels = sum(not pattern for pattern, _ in client.subscribed)
-    patterns = len(client.subscribed) - channels
-    flags = b"P" if client.subscribed else b"N"
+    kinds = [kind for kind, _ in client.subscribed]
+    flags = b"P" if kinds else b"b" if client.waiter is not None else b"N"
     age = max(call.now_ms - client.created_ms, 0) // 1000
     return (
-        b"id=%d addr=%b laddr=127.0.0.1:%d fd=-1 name=%b age=%d idle=0 flags=%b db=%d sub=%d psub=%d ssub=0 multi=%d "
+        b"id=%d addr=%b laddr=127.0.0.1:%d fd=-1 name=%b age=%d idle=0 flags=%b db=%d sub=%d psub=%d ssub=%d multi=%d "
         b"watch=%d qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%b "
-        b"user=default redir=-1 resp=%d lib-name=%b lib-ver=%b\n"
+        b"user=%b redir=-1 resp=%d lib-name=%b lib-ver=%b\n"
         % (
             client.id,
             client.address,
@@ -103,11 +102,13 @@ def line(call: Call, client: Client) -> bytes:
             age,
             flags,
             client.db,
-            channels,
-            patterns,
+            kinds.count(CHANNEL),
+            kinds.count(PATTERN),
+            kinds.count(SHARD),
             -1,
             len(client.watches),
             client.last.lower(),
+            client.user,
             client.protocol,
             client.library,
             client.library_version,
@@ -119,36 +120,8 @@ def info(call: Call, words: list[bytes]) -> bytes:
     return verbatim(line(call, call.client), call.protocol)
 
 
-def list_(call: Call, words: list[bytes]) -> bytes:
-    wanted: set[int] | None = None
-    kind = b""
-    if len(words) > 2:
-        option = words[2].upper()
-        if option == b"TYPE" and len(words) == 4:
-            kind = words[3].lower()
-            if kind not in (b"normal", b"master", b"replica", b"slave", b"pubsub"):
-                raise CommandError(f"ERR Unknown client type '{words[3].decode('utf-8', 'surrogateescape')}'")
-        elif option == b"ID" and len(words) > 3:
-            wanted = {integer_of(word, "ERR Invalid client ID") for word in words[3:]}
-        else:
-            raise CommandError(SYNTAX)
-    chosen = [
-        client
-        for client in call.keyspace.clients.values()
-        if (wanted is None or client.id in wanted)
-        and (not kind or kind == (b"pubsub" if client.subscribed else b"normal"))
-    ]
-    return verbatim(b"".join([line(call, client) for client in chosen]), call.protocol)
-
-
-def on_off(call: Call, words: list[bytes]) -> bytes:
-    if words[2].upper() not in (b"ON", b"OFF"):
-        raise CommandError(SYNTAX)
-    return OK
-
-
 HANDLERS: Handlers = {
     "ping": ping, "echo": echo, "select": select, "hello": hello, "client|setname": setname,
     "client|getname": getname, "client|id": id_, "client|setinfo": setinfo, "client|info": info,
-    "client|list": list_, "client|no-evict": on_off, "client|no-touch": on_off,
+
 }  # fmt: skip

@@ -26,6 +26,7 @@ cdef class Dispatcher:
     cdef bint _woken
     cdef public bint always
     cdef public bint observed
+    cdef public bint unusual
     cdef object _account
     cdef list _default
     cdef dict _clients

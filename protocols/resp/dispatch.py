@@ -131,6 +131,7 @@ class Dispatcher:
         self._woken = False
         self.always = False
         self.observed = False
+        self.unusual = False
         self._account = DEFAULT_ACCOUNT
         self._default = keyspace.databases(DEFAULT_ACCOUNT)
         self._clients = keyspace.clients
@@ -149,6 +150,10 @@ class Dispatcher:
         client = self._clients.get(session)
         if client is None:
             client = self.keyspace.meet(session, run)
+        if self.unusual:
+            held = self.keyspace.hold(run, token, session, client)
+            if held is not self:
+                return held
         databases: list = self._default if run.account is self._account else self.keyspace.databases(run.account)
         db: Database = databases[run.db]
         at: cython.Py_ssize_t = 0
@@ -216,6 +221,8 @@ class Dispatcher:
         call.internal = run.internal
         client.db = run.db
         client.protocol = run.protocol
+        client.user = run.user
+        client.all = run.all
         self._prepared = True
 
     @cython.cfunc

@@ -369,6 +369,36 @@ def encoding_of(entry: Entry) -> bytes:
     return b"stream"
 
 
+def size_of(entry: Entry) -> int:
+    """An estimate: objects and their bytes."""
+    value = entry.value
+    size = 160 + len(entry.key)
+    if entry.kind in (LIST, SET):
+        return size + 64 + sum([len(item) + 64 for item in value])
+    if entry.kind == HASH:
+        return size + 64 + sum([len(field) + len(item) + 150 for field, item in value.items()])
+    if entry.kind == ZSET:
+        return size + 64 + sum([len(member) + 260 for member in value.scores])
+    if isinstance(value, bytes):
+        return size + 33 + len(value)
+    if hasattr(value, "fields"):
+        return size + sum([150 + sum([len(word) + 40 for word in fields]) for fields in value.fields])
+    return size
+
+
+def object_other(call: Call, words: list[bytes]) -> bytes:
+    """REFCOUNT, IDLETIME and FREQ: of what is not kept."""
+    entry = call.find(words[2])
+    if entry is None:
+        return null(call.protocol)
+    if call.name == "object|freq":
+        raise CommandError(
+            "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching "
+            "between policies at runtime LRU and LFU data will take some time to adjust."
+        )
+    return integer(1 if call.name == "object|refcount" else 0)
+
+
 def object_encoding(call: Call, words: list[bytes]) -> bytes:
     entry = call.find(words[2])
     return null(call.protocol) if entry is None else bulk(encoding_of(entry))
@@ -379,5 +409,6 @@ HANDLERS: Handlers = {
     "ttl": ttl, "pttl": ttl, "expiretime": ttl, "pexpiretime": ttl, "expire": expire, "pexpire": expire,
     "expireat": expire, "pexpireat": expire, "persist": persist, "rename": rename, "renamenx": rename,
     "randomkey": randomkey, "copy": copy, "move": move, "dbsize": dbsize, "flushdb": flush, "flushall": flush,
-    "swapdb": swapdb, "object|encoding": object_encoding,
+    "swapdb": swapdb, "object|encoding": object_encoding, "object|refcount": object_other,
+    "object|idletime": object_other, "object|freq": object_other,
 }  # fmt: skip

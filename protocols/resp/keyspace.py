@@ -35,6 +35,8 @@ from substrate.api import DEFAULT_ACCOUNT, Account, Answer, Record, Route, Tail
 if TYPE_CHECKING:
     from protocols.resp.session import Settings
 
+CLOSE = -1
+"""In the place of a database's number: the session closes."""
 EXPIRED_PER_TICK = 2000
 EXPIRE_AGAIN_NS = 2_000_000
 
@@ -54,7 +56,12 @@ class Keyspace:
         self.spaces: dict[Account, list[Database]] = {}
         self.clients: dict[object, Client] = {}
         self.clients_total = 0
-        self.subscribers: dict[tuple[bool, bytes], int] = {}
+        self.subscribers: dict[tuple[bytes, bytes], int] = {}
+        self.paused_until_ms = 0
+        self.paused_all = False
+        self.held: list[tuple[Run, int, object]] = []
+        """Runs that wait for the end of CLIENT PAUSE, in their order."""
+        self.active_expire = True
         self.routes: dict[tuple[Account, bytes], Route] = {}
         self.started_ms = 0
         self.run_id = "0" * 40
@@ -111,8 +118,66 @@ class Keyspace:
         self.clients_total += 1
         client = Client(self.clients_total, session, self.world.now_ns // 1_000_000)
         client.address = run.peer
+        client.user, client.all = run.user, run.all
         self.clients[session] = client
         return client
+
+    # what is out of the ordinary: CLIENT KILL, CLIENT PAUSE
+
+    def kill(self, clients: list[Client]) -> None:
+        """Their next requests close them; those that wait are closed now."""
+        for client in clients:
+            client.killed = True
+            self.dispatcher.unusual = True
+            if client.waiter is not None:
+                self.waiting.end(client, None)
+
+    def pause(self, until_ms: int, everything: bool) -> None:
+        """Hold commands back (those that write, or all) until then."""
+        self.paused_until_ms, self.paused_all = until_ms, everything
+        self.dispatcher.unusual = True
+        self.world.wake(max(until_ms * 1_000_000, self.world.now_ns + 1))
+
+    def hold(self, run: Run, token: int, session: object, client: Client) -> object:
+        """What to answer instead of executing: a closing, or nothing yet; the dispatcher itself: go on."""
+        if client.killed:
+            return Called((b"", CLOSE), 0)
+        now_ms = self.world.now_ns // 1_000_000
+        if any(session is one for _, _, one in self.held) or (now_ms < self.paused_until_ms and self._pausable(run)):
+            self.held.append((run.copied(), token, session))
+            return None
+        if now_ms >= self.paused_until_ms and not self.held:
+            self.dispatcher.unusual = any(client.killed for client in self.clients.values())
+        return self.dispatcher
+
+    def _pausable(self, run: Run) -> bool:
+        if run.internal:
+            return False
+        if self.paused_all:
+            return True
+        at = 0
+        for _ in range(run.count):
+            words = run.arguments(at)
+            found = self.catalogue.find(words)
+            if not isinstance(found, str) and (found.writes or found.name in ("publish", "spublish")):
+                return True
+            at += 4 + 2 * len(words)
+        return False
+
+    def let_go(self) -> None:
+        """Execute what was held back."""
+        held, self.held = self.held, []
+        self.paused_until_ms = 0
+        for run, token, session in held:
+            if session in self.clients:
+                answer = self.dispatcher.execute(run, token, session)
+                if answer is not None:
+                    self.world.answer(token, answer.answer, answer.commit)
+
+    def reload(self) -> None:
+        """The state from its own dump (DEBUG RELOAD)."""
+        self.load(self.dump())
+        self.plan_expiry()
 
     def gone(self, session: object) -> None:
         client = self.clients.pop(session, None)
@@ -120,6 +185,8 @@ class Keyspace:
             return
         forget(client)
         self.waiting.gone(client)
+        if self.held:
+            self.held = [one for one in self.held if one[2] is not session]
         for key in client.subscribed:
             self.subscribers[key] -= 1
             if not self.subscribers[key]:
@@ -138,6 +205,8 @@ class Keyspace:
         return token
 
     def tick(self, now_ns: int) -> None:
+        if self.held and now_ns // 1_000_000 >= self.paused_until_ms:
+            self.let_go()
         self.expire(now_ns // 1_000_000)
         self.waiting.expire(now_ns // 1_000_000)
 
@@ -310,6 +379,8 @@ class Keyspace:
         """Remove what is due, by recorded DELs; a bounded number at a time."""
         if self._planned_ms <= now_ms:
             self._planned_ms = 0
+        if not self.active_expire:
+            return
         left = EXPIRED_PER_TICK
         for account, databases in self.spaces.items():
             for db in databases:

@@ -173,7 +173,10 @@ class Lane:
             shard = answer.shard
             found = answer.answer
             if type(found) is tuple:
-                self.db = found[1]
+                if found[1] >= 0:
+                    self.db = found[1]
+                else:
+                    self.closing = True
                 found = found[0]
             data = found
         else:

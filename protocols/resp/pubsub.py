@@ -6,20 +6,21 @@ if there is one; PUBLISH is then answered when it is durable.
 PUBLISH answers how many subscriptions got it: live ones of all protocols, a queue group as one; consumers that read
 streams (Kafka, JetStream, MQTT sessions) cannot be known and do not count.
 PUBSUB CHANNELS, NUMSUB, NUMPAT count Redis clients only, as their names are Redis'.
-Deviations: sharded pub/sub (SSUBSCRIBE, SPUBLISH) is not there.
+Shard channels (SSUBSCRIBE, SPUBLISH) are those beneath ``__shard``: ``SPUBLISH orders`` is heard at the address ``__shard/orders``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from protocols.resp.call import Call, Later
+from protocols.identity import Right
+from protocols.resp.call import CHANNEL, PATTERN, SHARD, Call, Later
 from protocols.resp.mapping import name_of
 from protocols.resp.notify import route_of
 from protocols.resp.table import Handlers
 from protocols.resp.topics import failure
 from protocols.resp.wire import array_of, bulk, bulks, integer
-from substrate.api import Ack, Appended
+from substrate.api import Ack, Address, Appended
 from substrate.group import Group
 from substrate.interest import glob_matches
 
@@ -27,10 +28,15 @@ if TYPE_CHECKING:
     from protocols.resp.session import RespSession
 
 
+def shard_channel(name: bytes) -> bytes:
+    """Shard channels are channels of their own: beneath ``__shard``."""
+    return b"__shard:" + name
+
+
 def publish(call: Call, words: list[bytes]) -> bytes | Later:
     keyspace = call.keyspace
     world = keyspace.world
-    channel = words[1]
+    channel = words[1] if call.name == "publish" else shard_channel(words[1])
     route = route_of(keyspace, call.account, channel)
     reply = integer(len(route.sinks) + len(route.queues))
     group = Group.of(route.address, words[2], (), call.client.session)
@@ -56,7 +62,7 @@ def publish(call: Call, words: list[bytes]) -> bytes | Later:
 
 def subscribed(call: Call, words: list[bytes]) -> bytes:
     """The session says what it subscribes to: ``_SUBSCRIBED channel|pattern +|- name``."""
-    key = (words[1] == b"pattern", words[3])
+    key = (words[1], words[3])
     held = call.keyspace.subscribers
     if words[2] == b"+":
         if key not in call.client.subscribed:
@@ -71,17 +77,19 @@ def subscribed(call: Call, words: list[bytes]) -> bytes:
 
 
 def channels(call: Call, words: list[bytes]) -> bytes:
-    names = [name for pattern, name in call.keyspace.subscribers if not pattern]
+    wanted = SHARD if call.name.startswith("pubsub|shard") else CHANNEL
+    names = [name for kind, name in call.keyspace.subscribers if kind == wanted]
     return bulks([name for name in names if len(words) < 3 or glob_matches(words[2], name)])
 
 
 def numsub(call: Call, words: list[bytes]) -> bytes:
     held = call.keyspace.subscribers
-    return array_of([part for name in words[2:] for part in (bulk(name), integer(held.get((False, name), 0)))])
+    kind = SHARD if call.name.startswith("pubsub|shard") else CHANNEL
+    return array_of([part for name in words[2:] for part in (bulk(name), integer(held.get((kind, name), 0)))])
 
 
 def numpat(call: Call, words: list[bytes]) -> bytes:
-    return integer(sum(pattern for pattern, _ in call.keyspace.subscribers))
+    return integer(sum(kind == PATTERN for kind, _ in call.keyspace.subscribers))
 
 
 class Subscriber:
@@ -89,22 +97,27 @@ class Subscriber:
 
     protocol = "resp"
 
-    def __init__(self, session: RespSession, name: bytes, pattern: bool) -> None:
+    def __init__(self, session: RespSession, name: bytes, kind: bytes, filtered: bool = False) -> None:
         self.session = session
         self.name = name
-        self.pattern = pattern
+        self.kind = kind
+        self.filtered = filtered
+        """Some of what matches may not be read by this user: each message is judged."""
         self.confirmed = False
 
     def deliver(self, group: Group) -> None:
         session = self.session
         if session.outbox.overflowed:
             return  # it reads too slowly: its connection is closed at the end of the turn
+        if self.filtered and not session.identity.may(Right.READ, Address(group.address)):
+            return
         sigil = b">" if session.protocol == 3 else b"*"
-        if self.pattern:
+        if self.kind == PATTERN:
             channel = name_of(group.address)
             head = b"%b4\r\n$8\r\npmessage\r\n%b%b" % (sigil, bulk(self.name), bulk(channel))
         else:
-            head = b"%b3\r\n$7\r\nmessage\r\n%b" % (sigil, bulk(self.name))
+            word = b"$8\r\nsmessage" if self.kind == SHARD else b"$7\r\nmessage"
+            head = b"%b3\r\n%b\r\n%b" % (sigil, word, bulk(self.name))
         parts = []
         for record in group.records():
             value = record.value or b""
@@ -119,5 +132,5 @@ class Subscriber:
 
 
 HANDLERS: Handlers = {
-    "publish": publish, "pubsub|channels": channels, "pubsub|numsub": numsub, "pubsub|numpat": numpat,
+    "publish": publish, "spublish": publish, "pubsub|shardchannels": channels, "pubsub|shardnumsub": numsub, "pubsub|channels": channels, "pubsub|numsub": numsub, "pubsub|numpat": numpat,
 }  # fmt: skip

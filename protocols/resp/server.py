@@ -11,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from protocols.resp.call import Call
+from protocols.resp.call import CHANNEL, PATTERN, SHARD, Call
 from protocols.resp.connection import VERSION
-from protocols.resp.errors import SYNTAX, CommandError, wrong_arity
+from protocols.resp.errors import CommandError, wrong_arity
 from protocols.resp.notify import INVALID_CLASS, flags_of, text_of
 from protocols.resp.numbers import integer_of
-from protocols.resp.state import HASH, LIST, SET, ZSET, Entry
 from protocols.resp.table import Handlers
-from protocols.resp.wire import EMPTY, OK, array_of, bulk, bulks, integer, map_of, null, simple, verbatim
+from protocols.resp.wire import EMPTY, OK, array_of, bulk, bulks, integer, map_of, simple, verbatim
 from substrate.api import Durability
 from substrate.interest import glob_matches
 
@@ -32,7 +31,7 @@ PARAMETERS: tuple[tuple[str, str], ...] = (
     ("hash-max-listpack-entries", "128"), ("hash-max-listpack-value", "64"), ("loglevel", "notice"), ("maxclients", "10000"),
     ("maxmemory", "0"), ("maxmemory-policy", "noeviction"), ("maxmemory-samples", "5"), ("min-replicas-to-write", "0"),
     ("port", "{port}"), ("proto-max-bulk-len", "{bulk_bytes_max}"), ("replica-read-only", "yes"),
-    ("requirepass", ""), ("save", ""), ("set-max-intset-entries", "512"), ("slave-read-only", "yes"),
+    ("requirepass", "{requirepass}"), ("save", ""), ("set-max-intset-entries", "512"), ("slave-read-only", "yes"),
     ("slowlog-log-slower-than", "-1"), ("slowlog-max-len", "0"), ("stream-node-max-entries", "100"), ("tcp-keepalive", "0"),
     ("timeout", "0"), ("zset-max-listpack-entries", "128"), ("zset-max-listpack-value", "64"),
 )  # fmt: skip
@@ -40,7 +39,10 @@ PARAMETERS: tuple[tuple[str, str], ...] = (
 
 def parameters(call: Call) -> dict[str, str]:
     settings = call.keyspace.settings
-    values = {name: getattr(settings, name) for name in ("databases", "port", "bulk_bytes_max", "pending_bytes_max")}
+    values = {
+        name: getattr(settings, name)
+        for name in ("databases", "port", "bulk_bytes_max", "pending_bytes_max", "requirepass")
+    }
     found = {name: text.format(**values) if "{" in text else text for name, text in PARAMETERS}
     found["appendfsync"] = call.keyspace.appendfsync
     found["notify-keyspace-events"] = text_of(call.keyspace.notifier.flags)
@@ -127,6 +129,10 @@ def section_clients(call: Call) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def config_rewrite(call: Call, words: list[bytes]) -> bytes:
+    raise CommandError("ERR The server is running without a config file")
+
+
 def section_memory(call: Call) -> dict[str, Any]:
     return {"maxmemory": 0, "maxmemory_human": "0B", "maxmemory_policy": "noeviction", "mem_allocator": "python"}
 
@@ -147,8 +153,9 @@ def section_stats(call: Call) -> dict[str, Any]:
         "total_connections_received": keyspace.clients_total, "total_commands_processed": dispatcher.commands,
         "expired_keys": keyspace.expired_keys, "evicted_keys": 0,
         "keyspace_hits": dispatcher.hits, "keyspace_misses": dispatcher.misses,
-        "pubsub_channels": sum(not pattern for pattern, _ in keyspace.subscribers),
-        "pubsub_patterns": sum(pattern for pattern, _ in keyspace.subscribers),
+        "pubsub_channels": sum(kind == CHANNEL for kind, _ in keyspace.subscribers),
+        "pubsub_patterns": sum(kind == PATTERN for kind, _ in keyspace.subscribers),
+        "pubsubshard_channels": sum(kind == SHARD for kind, _ in keyspace.subscribers),
         "total_error_replies": keyspace.error_replies,
     }  # fmt: skip
 
@@ -220,34 +227,10 @@ def refuse(call: Call, words: list[bytes]) -> bytes:
     raise CommandError(f"ERR {call.name.upper().replace('|', ' ')} is not supported by this server")
 
 
-def size_of(entry: Entry) -> int:
-    """An estimate: objects and their bytes."""
-    value = entry.value
-    size = 160 + len(entry.key)
-    if entry.kind in (LIST, SET):
-        return size + 64 + sum([len(item) + 64 for item in value])
-    if entry.kind == HASH:
-        return size + 64 + sum([len(field) + len(item) + 150 for field, item in value.items()])
-    if entry.kind == ZSET:
-        return size + 64 + sum([len(member) + 260 for member in value.scores])
-    if isinstance(value, bytes):
-        return size + 33 + len(value)
-    if hasattr(value, "fields"):
-        return size + sum([150 + sum([len(word) + 40 for word in fields]) for fields in value.fields])
-    return size
-
-
-def memory_usage(call: Call, words: list[bytes]) -> bytes:
-    if len(words) > 3 and (len(words) != 5 or words[3].upper() != b"SAMPLES" or integer_of(words[4]) < 0):
-        raise CommandError(SYNTAX)
-    entry = call.find(words[2])
-    return null(call.protocol) if entry is None else integer(size_of(entry))
-
-
 HANDLERS: Handlers = {
     "info": info, "time": time, "role": role, "wait": wait, "lastsave": lastsave, "save": save, "bgsave": bgsave,
     "bgrewriteaof": bgrewriteaof, "config|get": config_get, "config|set": config_set,
-    "config|resetstat": config_resetstat, "memory|usage": memory_usage,
+    "config|resetstat": config_resetstat, "config|rewrite": config_rewrite,
 
-    "debug": refuse, "shutdown": refuse,
+    "shutdown": refuse, "monitor": refuse,
 }  # fmt: skip

@@ -17,12 +17,14 @@ when ``port.call`` returns, before anything else is put among the answers.
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 
 from protocols.api import Handle, Identity, Port, WireError
-from protocols.identity import EVERYBODY, REDIS_DEFAULT
+from protocols.identity import EVERYBODY, REDIS_DEFAULT, Right
 from protocols.outbox import Outbox
 from protocols.resp import wire
+from protocols.resp.call import CHANNEL, PATTERN, SHARD
 from protocols.resp.catalogue import CATALOGUE
 from protocols.resp.connection import valid_name
 from protocols.resp.errors import (
@@ -37,14 +39,15 @@ from protocols.resp.errors import (
 from protocols.resp.lane import Lane
 from protocols.resp.mapping import address_of
 from protocols.resp.numbers import find_integer
-from protocols.resp.pubsub import Subscriber
+from protocols.resp.pubsub import Subscriber, shard_channel
+from protocols.resp.rights import covering, denied
 from protocols.resp.wire import Run, bulk, error, integer, null, push_of, request, split_inline
 from substrate.address import RESP
 from substrate.api import DEFAULT_ACCOUNT, Account
 from substrate.interest import Glob, Tokens
 
-LISTENING = frozenset({b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE"})
-WAITS = frozenset(name for name, command in CATALOGUE.commands.items() if "blocking" in command.flags)
+LISTENING = frozenset({b"SUBSCRIBE", b"UNSUBSCRIBE", b"PSUBSCRIBE", b"PUNSUBSCRIBE", b"SSUBSCRIBE", b"SUNSUBSCRIBE"})
+WAITS = frozenset(name for name, command in CATALOGUE.commands.items() if "blocking" in command.flags) | {b"DEBUG"}
 OWN = frozenset({b"HELLO", b"AUTH", b"SELECT", b"QUIT", b"RESET", b"MULTI", b"EXEC", b"DISCARD", b"CLIENT"})
 SPECIAL = frozenset(LISTENING | WAITS | OWN)
 PACKED = frozenset(wire.pack(name) for name in SPECIAL if len(name) <= 8)
@@ -94,17 +97,16 @@ class RespSession(Lane):
         self._skip = 0
         self._once = False
         self._own: Run | None = None
-        self._handles: dict[tuple[bool, bytes], Handle] = {}
+        self._handles: dict[tuple[bytes, bytes], Handle] = {}
 
     # the driver's side
 
     def opened(self, peer: tuple[str, int], now_ns: int) -> None:
         self.run.peer = f"{peer[0]}:{peer[1]}".encode()
         identity = self.port.identify(None, None)
-        self._open = identity is not None
+        self._open = identity is not None and (self.port.users or not self.settings.requirepass)
         if identity is not None:
-            self.identity = identity
-            self.account = identity.account
+            self._become(identity)
         self._admit(self._open)
 
     def eof(self, now_ns: int) -> None:
@@ -132,6 +134,8 @@ class RespSession(Lane):
             run.bulk_bytes_max = self.settings.bulk_bytes_max
             run.peer = self.run.peer
         run.account = self.account
+        run.user = self.run.user
+        run.all = self.run.all
         run.transaction = transaction
         run.blocks = waits
         run.internal = internal
@@ -152,6 +156,12 @@ class RespSession(Lane):
         self._send_bytes(request(*words), internal=True)
         self.silent = silent
 
+    def _become(self, identity: Identity) -> None:
+        self.identity = identity
+        self.account = identity.account
+        self.run.user = b"default" if identity is EVERYBODY else identity.name
+        self.run.all = identity.all
+
     def _reply(self, data: bytes) -> None:
         if not self.silent:
             self.outbox.answer(data)
@@ -165,7 +175,8 @@ class RespSession(Lane):
     def _settle(self) -> None:
         """Whether ordinary commands may go in runs, or each has to be looked at."""
         restricted = self.protocol == 2 and bool(self._handles)
-        self.run.one_by_one = not self._known or self._queue is not None or restricted or self._skip > 0
+        looked_at = not self._known or not self.identity.all or self._queue is not None
+        self.run.one_by_one = looked_at or restricted or self._skip > 0
         self.outbox.bytes_max = self.settings.pending_bytes_max if self._handles else REPLIES_BYTES_MAX
 
     # requests that are looked at one by one
@@ -203,6 +214,9 @@ class RespSession(Lane):
                     "are allowed in this context"
                 )
             )
+        elif not self.identity.all and self._known and (why := denied(self.identity, found, words)) is not None:
+            self._spoiled = self._spoiled or self._queue is not None
+            self._reply(error(why))
         elif self._queue is not None:
             self._queueing(name, words)
         elif name == b"PING" and self.protocol == 2 and self._handles:
@@ -321,6 +335,7 @@ class RespSession(Lane):
     def _exec_empty(self) -> None:
         run = Run(account=self.account)
         run.peer = self.run.peer
+        run.user = self.run.user
         run.transaction = True
         run.cut(b"", 0, 0)
         self.send(run, False)
@@ -328,18 +343,23 @@ class RespSession(Lane):
     # HELLO, AUTH, RESET
 
     def _let_in(self, user: bytes | None, secret: bytes) -> bool:
-        identity = self.port.identify(REDIS_DEFAULT if user is None else user, secret)
+        name = REDIS_DEFAULT if user is None else user
+        if self.port.users:
+            identity = self.port.identify(name, secret)
+        else:  # one user, with the password that is configured or with any
+            wanted = self.settings.requirepass.encode()
+            fits = name == REDIS_DEFAULT and (not wanted or hmac.compare_digest(wanted, secret))
+            identity = self.port.identify(None, None) if fits else None
         if identity is None:
             return False
-        self.identity = identity
-        self.account = identity.account
+        self._become(identity)
         self._admit(True)
         return True
 
     def _auth(self, words: list[bytes]) -> None:
         if len(words) > 3:
             self._reply(error(SYNTAX))
-        elif len(words) == 2 and self._open:
+        elif len(words) == 2 and self._open and not self.port.users:
             self._reply(
                 error(
                     "ERR AUTH <password> called without any password configured for the default user. "
@@ -405,52 +425,64 @@ class RespSession(Lane):
         self.protocol = 2
         self.db = 0
         self.silent = False
-        if not self._open:
-            self.account = DEFAULT_ACCOUNT
+        identity = self.port.identify(None, None)
+        if identity is not None:
+            self._become(identity)
         self._admit(self._open)
         self._reply(b"+RESET\r\n")
 
     # subscriptions
 
     def _listen(self, name: bytes, words: list[bytes]) -> None:
-        pattern = name.startswith(b"P")
+        kind = (
+            PATTERN
+            if name.startswith(b"P")
+            else SHARD
+            if name[:2] in (b"SS", b"SU") and name != b"SUBSCRIBE"
+            else CHANNEL
+        )
         if not name.endswith(b"UNSUBSCRIBE"):
             for channel in words[1:]:
-                self._subscribe(pattern, channel)
+                self._subscribe(kind, channel, name.lower())
         else:
-            mine = [key[1] for key in self._handles if key[0] == pattern]
+            mine = [key[1] for key in self._handles if key[0] == kind]
             for channel in words[1:] or mine:
-                self._unsubscribe(pattern, channel)
+                self._unsubscribe(kind, channel, name.lower())
             if not words[1:] and not mine:
-                self._confirm(b"punsubscribe" if pattern else b"unsubscribe", None)
+                self._confirm(kind, name.lower(), None)
         self._settle()
 
-    def _confirm(self, verb: bytes, channel: bytes | None) -> None:
+    def _confirm(self, kind: bytes, verb: bytes, channel: bytes | None) -> None:
+        """The count is of shard channels, or of all others."""
         shown = null(self.protocol) if channel is None else bulk(channel)
-        self._reply(push_of([bulk(verb), shown, integer(len(self._handles))], self.protocol))
+        shards = sum(key[0] == SHARD for key in self._handles)
+        count = shards if kind == SHARD else len(self._handles) - shards
+        self._reply(push_of([bulk(verb), shown, integer(count)], self.protocol))
 
-    def _subscribe(self, pattern: bool, channel: bytes) -> None:
-        key = (pattern, channel)
+    def _subscribe(self, kind: bytes, channel: bytes, verb: bytes) -> None:
+        key = (kind, channel)
         if key not in self._handles:
             if len(self._handles) >= SUBSCRIPTIONS_MAX:
                 self._reply(error(f"ERR more than {SUBSCRIPTIONS_MAX} subscriptions of one connection"))
                 return
-            sink = Subscriber(self, channel, pattern)
-            wanted = Glob(channel, RESP.text) if pattern else Tokens(address_of(channel))
+            filtered = kind == PATTERN and self.identity.filtered(Right.READ, covering(channel))
+            sink = Subscriber(self, channel, kind, filtered)
+            name = shard_channel(channel) if kind == SHARD else channel
+            wanted = Glob(channel, RESP.text) if kind == PATTERN else Tokens(address_of(name))
             self._handles[key] = self.port.subscribe(self.account, wanted, sink)
-            self._tell(b"_SUBSCRIBED", b"pattern" if pattern else b"channel", b"+", channel)
-        self._confirm(b"psubscribe" if pattern else b"subscribe", channel)
+            self._tell(b"_SUBSCRIBED", kind, b"+", channel)
+        self._confirm(kind, verb, channel)
 
-    def _unsubscribe(self, pattern: bool, channel: bytes) -> None:
-        handle = self._handles.pop((pattern, channel), None)
+    def _unsubscribe(self, kind: bytes, channel: bytes, verb: bytes) -> None:
+        handle = self._handles.pop((kind, channel), None)
         if handle is not None:
             handle.close()
-            self._tell(b"_SUBSCRIBED", b"pattern" if pattern else b"channel", b"-", channel)
-        self._confirm(b"punsubscribe" if pattern else b"unsubscribe", channel)
+            self._tell(b"_SUBSCRIBED", kind, b"-", channel)
+        self._confirm(kind, verb, channel)
 
     def _unsubscribe_all(self, tell: bool) -> None:
-        for (pattern, channel), handle in self._handles.items():
+        for (kind, channel), handle in self._handles.items():
             handle.close()
             if tell:
-                self._tell(b"_SUBSCRIBED", b"pattern" if pattern else b"channel", b"-", channel)
+                self._tell(b"_SUBSCRIBED", kind, b"-", channel)
         self._handles.clear()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from protocols.api import Handle
 from protocols.resp.call import Block, Call, Client, Later
 from protocols.resp.state import Database
+from protocols.resp.wire import error
 from substrate.api import Account, Address, Level, StreamId
 
 if TYPE_CHECKING:
@@ -99,6 +100,13 @@ class Waiting:
         if client.waiter is not None:
             self._leave(client.waiter)
 
+    def end(self, client: Client, error_text: str | None) -> None:
+        """Answer its blocked command: as if its time were over (empty text), with an error, or (None) by closing it."""
+        waiter: Waiter = client.waiter
+        self._leave(waiter)
+        reply: object = (b"", -1) if error_text is None else error(error_text) if error_text else waiter.block.reply
+        self.keyspace.world.answer(waiter.token, reply)
+
     def ready(self, db: Database, key: bytes) -> None:
         if key in db.blocked:
             self._ready[(str(db.label), key)] = (db, key)
@@ -125,6 +133,12 @@ class Waiting:
         keyspace.record(call, waiter.db.label, waiter.block.words)
         if isinstance(reply, Block):
             return
+        if (
+            isinstance(reply, bytes)
+            and reply.startswith(b"-WRONGTYPE")
+            and waiter.block.words[0].upper() != b"XREADGROUP"
+        ):
+            return  # another kind of value: it waits for one of its own
         self._leave(waiter)
         if isinstance(reply, Later):
             reply.whole = Deferred(keyspace, waiter.token, reply)

@@ -23,6 +23,8 @@ cdef class Run:
     cdef public Py_ssize_t stopped
     cdef public object account
     cdef public bytes peer
+    cdef public bytes user
+    cdef public bint all
     cdef public object specials
     cdef public object special_names
     cdef public Py_ssize_t bulk_bytes_max

@@ -96,6 +96,8 @@ class Run:
         self.stopped = -1
         self.account = account
         self.peer = b"?:0"
+        self.user = b"default"
+        self.all = True
         self.specials = specials
         self.special_names = special_names
         self._plain = 0
@@ -271,6 +273,8 @@ class Run:
         copy.blocks = self.blocks
         copy.internal = self.internal
         copy.peer = self.peer
+        copy.user = self.user
+        copy.all = self.all
         return copy
 
     def own(self) -> Run:

@@ -51,7 +51,8 @@ def test_every_command_is_described_as_a_real_redis_describes_it(redis: RedisPee
         want, have = real[name], command
         for at, part in enumerate(["name", "arity", "flags", "first", "last", "step", "categories", "tips", "keys"]):
             if part == "keys":
-                assert [plain(keys) for keys in have[at]] == [plain(keys) for keys in want[at]], (name, part)
+                said = [keys[2:] if keys[0] == b"notes" else keys for keys in want[at]]  # for people only
+                assert [plain(keys) for keys in have[at]] == [plain(keys) for keys in said], (name, part)
             else:
                 assert plain(have[at]) == plain(want[at]), (name, part)
         compared += 1
@@ -94,7 +95,7 @@ def test_lists_of_commands_are_those_of_a_real_redis(redis: RedisPeer, request_:
     want = redis.ask([[word.encode() for word in request_.split()]])[0]
     have = Peer(make_harness()).ask(request_)
     if isinstance(want, list):
-        skipped = {b"pfdebug"}
+        skipped = {b"pfdebug", b"pfselftest"}
         want = sorted(name for name in want if name not in skipped) if want and want[0] is not None else want
         have = sorted(have) if have and have[0] is not None else have
     assert have == want

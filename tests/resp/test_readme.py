@@ -22,4 +22,4 @@ def test_every_command_is_of_a_group_that_is_listed() -> None:
 
 def test_every_command_says_how_many_words_it_takes_and_what_it_is_for() -> None:
     for command in Catalogue().commands.values():
-        assert command.arity and command.summary and command.flags, command.name
+        assert command.arity and command.summary and command.since, command.name

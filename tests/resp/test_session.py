@@ -86,7 +86,7 @@ def test_inline_requests_are_answered_like_arrays(harness: Harness) -> None:
         ("HELLO x", "-ERR Protocol version is not an integer or out of range"),
         ("HELLO 3 FOO", "-ERR Syntax error in HELLO option 'FOO'"),
         ("RENAME nokey b", "-ERR no such key"),
-        ("DEBUG SLEEP 1", "-ERR DEBUG is not supported by this server"),
+        ("DEBUG FOO 1", "-ERR DEBUG FOO is not supported by this server"),
         ("SHUTDOWN", "-ERR SHUTDOWN is not supported by this server"),
         ("AUTH x", ("-ERR AUTH <password> called without any password configured for the default user. "
                    "Are you sure your configuration is correct?")),
