@@ -129,6 +129,12 @@ class Nats(Listener):
     """Address to accept NATS clients on that must speak TLS (`tls://`)."""
     tls_first: Literal["never", "always", "auto"] = "never"
     """When TLS begins on `tls_listen`: after INFO, before it, or before it if the client begins within 50 ms (nats-server: `handshake_first`)."""
+    websocket_listen: str = OFF
+    """Address to accept NATS clients on that speak WebSocket (`ws://`, any path)."""
+    websocket_tls_listen: str = OFF
+    """The same within TLS (`wss://`)."""
+    websocket_origins: str = ""
+    """Origins that browsers may connect from, separated by commas; empty: any."""
     server_name: str = "thalweg"
     """Name told to clients in INFO."""
     payload_bytes_max: Annotated[int, Ge(1), Le(8 * 1024 * 1024)] = 1024 * 1024

@@ -37,6 +37,7 @@ OF_ONE_PROTOCOL = {
     "kafka_closed_total": "Connections closed by the session, with the reason in the log.",
     "kafka_idle_closed_total": "Connections closed because they were idle too long.",
     "mqtt_websocket_errors_total": "WebSocket connections that ended in an error: handshakes refused, frames that are not allowed.",
+    "nats_websocket_errors_total": "The same of NATS clients.",
     "mqtt_connect_timeouts_total": "Connections closed because no CONNECT came in time.",
     "mqtt_keep_alive_timeouts_total": "Connections closed because their keep alive passed one and a half times.",
     "mqtt_logins_refused_total": "CONNECT packets answered with a refusal.",

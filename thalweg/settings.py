@@ -70,7 +70,8 @@ def sessions(
         "resp": lambda port: RespSession(port, resp),
     }
     made |= {"mqtt_tls": made["mqtt"], "resp_tls": made["resp"]}
-    made |= dict.fromkeys(("mqtt_websocket", "mqtt_websocket_tls"), made["mqtt"])
+    for name in ("nats", "mqtt"):  # within TLS, too, what such a session says is plain
+        made |= dict.fromkeys((f"{name}_websocket", f"{name}_websocket_tls"), made[name])
     return {name: made[name] for name in made if name in listeners}, resp
 
 
