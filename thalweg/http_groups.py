@@ -1,4 +1,5 @@
-"""``/api/groups``: who reads what and how far behind: Kafka's groups, JetStream's consumers, MQTT's sessions.
+"""``/api/groups``: who reads what and how far behind: Kafka's groups, JetStream's consumers, MQTT's sessions, groups of
+Redis streams.
 ``/api/connections``: who is connected.
 
 Each is asked for in the protocol's own words where it has some (ListGroups, CONSUMER.LIST), else looked at where it lives.
@@ -6,6 +7,7 @@ Each is asked for in the protocol's own words where it has some (ListGroups, CON
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,10 @@ from protocols.identity import Right
 from protocols.kafka import group_requests as kafka
 from protocols.kafka.mapping import address_of as kafka_address
 from protocols.nats.jetstream_wire import ApiRequest, stream_name
+from protocols.resp.groups import lag_of
+from protocols.resp.ids import id_text
+from protocols.resp.mapping import address_of as redis_address
+from protocols.resp.state import STREAM
 from substrate.api import Address, Called, Tail, Topic
 from thalweg.http_answers import Steps
 from thalweg.http_streams import number
@@ -25,6 +31,8 @@ GROUPS_MAX = 1000
 """Of each kind."""
 ROWS_MAX = 200
 """Partitions shown of one group."""
+KEYS_MAX = 20_000
+"""Of a Redis database, looked at for streams with groups: 2 ms."""
 MQTT = Address(b"_thalweg/mqtt")
 CONNECTIONS = Address(b"_thalweg/connections")
 CONNECTIONS_MAX = 1000
@@ -35,7 +43,8 @@ def groups(exchange: Exchange) -> Steps:
     found = yield from kafka_groups(exchange)
     found += yield from jetstream_consumers(exchange)
     found += mqtt_sessions(exchange)
-    return {"groups": found, "now_ms": exchange.now_ns // 1_000_000}
+    redis, all_of_them = redis_groups(exchange)
+    return {"groups": found + redis, "complete": all_of_them, "now_ms": exchange.now_ns // 1_000_000}
 
 
 def kafka_groups(exchange: Exchange) -> Steps:
@@ -168,6 +177,42 @@ def mqtt_sessions(exchange: Exchange) -> list[dict[str, Any]]:
         if len(shown) >= GROUPS_MAX:
             break
     return shown
+
+
+def redis_groups(exchange: Exchange) -> tuple[list[dict[str, Any]], bool]:
+    """Of the first ``KEYS_MAX`` keys of each database, those that are streams with groups; whether those were all keys."""
+    owner = exchange.view.executor("resp")
+    shown: list[dict[str, Any]] = []
+    if owner is None:
+        return shown, True
+    complete = True
+    for database in owner.databases(exchange.identity.account):
+        complete = complete and len(database.entries) <= KEYS_MAX
+        for entry in itertools.islice(database.entries.values(), KEYS_MAX):
+            if entry.kind == STREAM and entry.value.groups and exchange.may(Right.READ, redis_address(entry.key)):
+                for name, group in entry.value.groups.items():
+                    if len(shown) >= GROUPS_MAX:
+                        return shown, False
+                    shown.append(redis_shown(database.number, entry.key, entry.value, name, group))
+    return shown, complete
+
+
+def redis_shown(database: int, key: bytes, log: Any, name: bytes, group: Any) -> dict[str, Any]:
+    left = lag_of(log, group)
+    lag = None if left is None else left + len(group.pending)
+    where = address_text(redis_address(key)) + (f" (db {database})" if database else "")
+    return {
+        "kind": "redis",
+        "name": bytes_text(name, 200),
+        "state": "active" if group.consumers else "empty",
+        "members": [
+            {"name": bytes_text(consumer.name, 200), "host": "", "id": ""}
+            for consumer in list(group.consumers.values())[:ROWS_MAX]
+        ],
+        "unacknowledged": len(group.pending),
+        "lag": lag,
+        "rows": [{"stream": where, "partition": 0, "position": id_text(group.last).decode(), "end": None, "lag": lag}],
+    }
 
 
 def connections(exchange: Exchange) -> object:

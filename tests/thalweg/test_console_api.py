@@ -314,6 +314,21 @@ def test_jetstream_consumers_and_mqtt_sessions_are_shown_with_their_lag(edge: Ed
     assert shown["mqtt"] == ("probe", "connected", 0)
 
 
+def test_groups_of_redis_streams_are_shown_with_what_they_have_not_read(edge: Edge) -> None:
+    redis = edge.connect("resp")
+    redis.send(b"XADD tasks * a 1\r\nXADD tasks * a 2\r\nXADD tasks * a 3\r\nXGROUP CREATE tasks crew 0\r\n")
+    redis.send(
+        b"XREADGROUP GROUP crew anna COUNT 1 STREAMS tasks >\r\nSELECT 3\r\nXGROUP CREATE t2 idle $ MKSTREAM\r\n"
+    )
+    edge.harness.advance(200)
+    answer = edge.json("GET", "/api/groups")[1]
+    crew, idle = (one for one in answer["groups"] if one["kind"] == "redis")
+    assert (crew["name"], crew["state"], crew["lag"], crew["unacknowledged"]) == ("crew", "active", 3, 1)
+    assert ([member["name"] for member in crew["members"]], crew["rows"][0]["stream"]) == (["anna"], "tasks")
+    assert (idle["name"], idle["lag"], idle["rows"][0]["stream"]) == ("idle", 0, "t2 (db 3)")
+    assert answer["complete"]
+
+
 def test_connections_are_counted_by_protocol(edge: Edge) -> None:
     kept = [edge.connect("nats"), edge.connect("nats"), edge.connect("resp")]
     found = edge.json("GET", "/api/connections?protocol=nats")[1]

@@ -264,7 +264,10 @@ def test_rights_are_asked_for_on_every_endpoint() -> None:
     assert status("POST", "/api/publish", {"address": "orders/eu/1", "value": ""}) == 200
     assert status("POST", "/api/streams", {"name": "orders/new"}) == 403
     assert status("DELETE", "/api/streams?name=orders") == 403
-    assert edge.json("GET", "/api/groups", headers=eve) == (200, {"groups": [], "now_ms": pytest.approx(0, abs=2**62)})
+    assert edge.json("GET", "/api/groups", headers=eve) == (
+        200,
+        {"groups": [], "complete": True, "now_ms": pytest.approx(0, abs=2**62)},
+    )
 
 
 def test_a_live_tail_shows_what_its_user_may_read() -> None:

@@ -2,7 +2,7 @@
 // Nothing is asked for while the page is hidden, or of a view that is not shown.
 
 const ROW = 46; // height of a stream's row, as in the style sheet
-const SAMPLES = 60;
+const SAMPLES = 45;
 const SHOWN_MAX = 500; // messages kept in the page
 const VALUE_MAX = 16384; // bytes of a value that are asked for until its row is opened
 const PAGE = 100;
@@ -88,7 +88,8 @@ async function* follow(path, signal) {
 
 const streams = new Map(); // name -> what is known of it
 const rates = new Map(); // name -> its last samples
-let totals = [];
+const quiet = Array(SAMPLES).fill(0);
+let totals = quiet;
 let latest = {};
 let source = null;
 let retry = 0;
@@ -136,7 +137,7 @@ function take(event) {
     for (const [name, one] of streams) {
       one.rate = moved.get(name) ?? 0;
       const samples = rates.get(name);
-      if (samples || one.rate) rates.set(name, [...(samples ?? []), one.rate].slice(-SAMPLES));
+      if (samples || one.rate) rates.set(name, [...(samples ?? quiet), one.rate].slice(-SAMPLES));
     }
     totals = [...totals, total].slice(-SAMPLES);
   }
@@ -322,7 +323,7 @@ class Messages {
   }
 
   row(record, fresh) {
-    const place = record.position < 0 ? el("td", { class: "none", title: "kept by no stream" }, "not kept") : el("td", {}, record.partition === undefined ? count(record.position) : `${record.partition}:${count(record.position)}`);
+    const place = record.position < 0 ? el("td", { class: "none", title: "kept by no stream" }, "not kept") : el("td", { title: record.partition === undefined ? undefined : `partition ${record.partition}` }, record.partition === undefined ? null : [el("span", { class: "tag" }, `p${record.partition}`), " "], count(record.position));
     const made = el("tr", { class: `message${fresh ? " fresh" : ""}`, tabindex: 0 },
       place,
       el("td", { class: "time", title: new Date(record.time_ms).toISOString() }, clock(record.time_ms)),
@@ -548,6 +549,7 @@ function streamPane(pane, name) {
   const fail = (words) => {
     problem.textContent = words;
     problem.hidden = !words;
+    messages.empty.hidden = Boolean(words) || messages.body.children.length > 0;
   };
   let stop = new AbortController();
   let again = 0;
@@ -693,9 +695,9 @@ function polled(path, draw) {
 }
 
 function groupsView() {
-  return polled(() => "/api/groups", (box, { groups }) => {
+  return polled(() => "/api/groups", (box, { groups, complete }) => {
     if (!groups.length)
-      return box.replaceChildren(el("div", { class: "empty" }, el("h2", {}, "Nobody reads yet"), "Kafka consumer groups, JetStream consumers and MQTT sessions are shown here, with how far behind they are."));
+      return box.replaceChildren(el("div", { class: "empty" }, el("h2", {}, "Nobody reads yet"), "Kafka consumer groups, JetStream consumers, MQTT sessions and groups of Redis streams are shown here, with how far behind they are."));
     groups.sort((a, b) => (b.lag ?? -1) - (a.lag ?? -1));
     const body = el("tbody", { id: "groups" });
     for (const one of groups) {
@@ -704,14 +706,14 @@ function groupsView() {
         el("td", {}, el("span", { class: "kind" }, el("span", { class: `dot ${one.kind}` }), one.kind)),
         el("td", {}, plain(one.name)),
         el("td", {}, one.state),
-        el("td", {}, one.members.length ? one.members.map((member) => `${member.name} ${member.host}`).join(", ") : el("span", { class: "none" }, one.kind === "kafka" ? "no members" : "")),
+        el("td", {}, one.members.length ? one.members.map((member) => `${plain(member.name)} ${member.host}`.trim()).join(", ") : el("span", { class: "none" }, one.kind === "kafka" ? "no members" : "")),
         el("td", {}, reads.join(", ") || (one.subscriptions ?? []).map(plain).join(", ")),
         el("td", { class: "number" }, lag(one.lag))));
       if (one.rows.length > 1)
         for (const row of one.rows)
           body.append(el("tr", { class: "inner" }, el("td"), el("td", { colspan: 3 }, `${row.stream} partition ${row.partition}`), el("td", {}, `at ${count(row.position)} of ${count(row.end)}`), el("td", { class: "number" }, lag(row.lag))));
     }
-    box.replaceChildren(el("div", { class: "card" }, el("table", {}, el("thead", {}, el("tr", {}, ...["Kind", "Name", "State", "Members", "Reads"].map((words) => el("th", {}, words)), el("th", { class: "number" }, "Lag"))), body)));
+    box.replaceChildren(el("div", { class: "card" }, el("table", {}, el("thead", {}, el("tr", {}, ...["Kind", "Name", "State", "Members", "Reads"].map((words) => el("th", {}, words)), el("th", { class: "number" }, "Lag"))), body)), complete ? "" : el("div", { class: "more none" }, "There are more: not every Redis key was looked at."));
   })[0];
 }
 
