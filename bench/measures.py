@@ -132,14 +132,16 @@ def resp_command(command: str, pipeline: int) -> Run:
     return run
 
 
-def mqtt_publish(qos: int, subscribers: int, window: int, subscribed_qos: int = 0, topic: str = "bench/a/b") -> Run:
-    """MQTT 3.1.1, 64 bytes: one publisher; at QoS 1 at most ``window`` not yet acknowledged, at QoS 0 not yet delivered."""
+def mqtt_publish(
+    qos: int, subscribers: int, window: int, subscribed_qos: int = 0, topic: str = "bench/a/b", publishers: int = 1
+) -> Run:
+    """MQTT 3.1.1, 64 bytes; at QoS 1 at most ``window`` of each publisher not yet acknowledged, at QoS 0 not yet delivered."""
 
     def run(server: Server, seconds: float) -> Measure:
         return to_measure(
             run_generator(
                 "mqttgen", "-p", server.ports["mqtt"], "-C", server.pid, "-q", qos, "-Q", subscribed_qos, "-s", 64,
-                "-t", seconds, "-S", subscribers, "-w", window, "-T", topic,
+                "-t", seconds, "-S", subscribers, "-P", publishers, "-w", window, "-T", topic,
             )
         )  # fmt: skip
 

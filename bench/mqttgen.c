@@ -5,9 +5,10 @@
 //       AHEAD bounds what is published but not yet at the slowest subscriber.
 //   mqttgen -p PORT -q 1 -s SIZE -t SECONDS [-n MESSAGES] [-S SUBSCRIBERS] [-Q SUBSCRIBED_QOS] [-w WINDOW] [-T TOPIC] [-C PID]
 //       publishes at QoS 1 with at most WINDOW not yet acknowledged; subscribers of QoS 1 acknowledge too.
+//   -P PUBLISHERS: so many connections publish, each with a window of its own (QoS 1 only).
 #include "gen.h"
 
-static int port = 1883, size = 64, subscribers = 0, pid = 0, qos = 0, subscribed_qos = 0;
+static int port = 1883, size = 64, subscribers = 0, publishers = 1, pid = 0, qos = 0, subscribed_qos = 0;
 static long messages_max = 1000000000, window = 0;
 static double seconds = 2;
 static const char *topic = "bench/a/b";
@@ -73,16 +74,24 @@ static void acknowledge(int fd, const uint8_t *input, ssize_t got, long long *re
   if (filled) write_all(fd, acks, filled);
 }
 
+typedef struct {
+  long sent, acked;
+  long long ack_bytes;
+  size_t offset;  // within a packet that was written in part
+} Publisher;
+
 static void run(void) {
+  static Publisher all[CONNECTIONS_MAX];
   static struct pollfd polls[CONNECTIONS_MAX];
   static long long received[CONNECTIONS_MAX];
   static uint8_t id_high[CONNECTIONS_MAX], input[1 << 18];
   int topic_bytes = strlen(topic);
   if (qos && !window) window = 100;
   for (int i = 0; i < subscribers; i++) polls[i] = (struct pollfd){subscribe(i), POLLIN, 0};
-  struct pollfd *publisher = &polls[subscribers];
-  publisher->fd = open_connection(99);
-  set_nonblocking(publisher->fd);
+  for (int i = subscribers; i < subscribers + publishers; i++) {
+    polls[i].fd = open_connection(100 + i);
+    set_nonblocking(polls[i].fd);
+  }
 
   // A chunk of whole packets; at QoS 1 one for each packet id, so that an id comes again only after 65,535 others.
   uint8_t head[256];
@@ -110,8 +119,6 @@ static void run(void) {
   int delivered_bytes = 1 + put_length(scratch, delivered_rest) + delivered_rest;
 
   long sent = 0, acked = 0;
-  long long ack_bytes = 0;
-  size_t offset = 0;
   int pinged = 0, ponged = 0, stopped = 0;
   double cpu_before = cpu_s(pid), began = now_s(), taken_at = 0, delivered_at = 0;
   for (;;) {
@@ -121,16 +128,22 @@ static void run(void) {
     long long slowest = -1;
     for (int i = 0; i < subscribers; i++)
       if (slowest < 0 || received[i] < slowest) slowest = received[i];
-    int all_sent = stopped && !offset;
+    int all_sent = stopped;
+    for (int i = 0; i < publishers; i++) all_sent &= !all[i].offset;
     if (all_sent && !taken_at && (qos ? acked >= sent : ponged)) taken_at = elapsed;
     if (all_sent && !delivered_at && (!subscribers || slowest >= (long long)sent * delivered_bytes)) delivered_at = elapsed;
     if (taken_at && delivered_at) break;
-    long room = stopped ? (offset ? 1 : 0) : chunk_packets;
-    if (!stopped && qos) room = window - (sent - acked);
-    if (!stopped && !qos && window && subscribers && sent - slowest / delivered_bytes > window) room = offset ? 1 : 0;
     int ping = !qos && all_sent && !pinged;
-    publisher->events = POLLIN | (room > 0 || ping ? POLLOUT : 0);
-    poll(polls, subscribers + 1, 100);
+    long rooms[CONNECTIONS_MAX];
+    for (int i = 0; i < publishers; i++) {
+      Publisher *p = &all[i];
+      long room = stopped ? (p->offset ? 1 : 0) : chunk_packets;
+      if (!stopped && qos) room = window - (p->sent - p->acked);
+      if (!stopped && !qos && window && subscribers && sent - slowest / delivered_bytes > window) room = p->offset ? 1 : 0;
+      rooms[i] = room;
+      polls[subscribers + i].events = POLLIN | (room > 0 || ping ? POLLOUT : 0);
+    }
+    poll(polls, subscribers + publishers, 100);
 
     for (int i = 0; i < subscribers; i++)
       if (polls[i].revents & (POLLIN | POLLHUP)) {
@@ -140,22 +153,30 @@ static void run(void) {
         if (delivered_qos) acknowledge(polls[i].fd, input, got, &received[i], delivered_bytes, delivered_bytes - size - 2, &id_high[i]);
         else received[i] += got;
       }
-    if (publisher->revents & (POLLIN | POLLHUP)) {
-      ssize_t got = read(publisher->fd, input, sizeof input);
-      if (got == 0) die("the server closed the publisher");
-      if (got > 0 && qos) ack_bytes += got, acked = ack_bytes / 4;
-      else if (got > 0 && memmem(input, got, "\xd0\0", 2)) ponged = 1;
-    }
-    if (!(publisher->revents & POLLOUT)) continue;
-    if (room > 0) {
-      long at = sent % chunk_packets, packets = chunk_packets - at < room ? chunk_packets - at : room;
-      ssize_t done = write(publisher->fd, chunk + (size_t)at * packet_bytes + offset, (size_t)packets * packet_bytes - offset);
-      if (done > 0) {
-        sent += (offset + done) / packet_bytes;
-        offset = (offset + done) % packet_bytes;
+    for (int i = 0; i < publishers; i++) {
+      struct pollfd *publisher = &polls[subscribers + i];
+      Publisher *p = &all[i];
+      if (publisher->revents & (POLLIN | POLLHUP)) {
+        ssize_t got = read(publisher->fd, input, sizeof input);
+        if (got == 0) die("the server closed the publisher");
+        if (got > 0 && qos) {
+          p->ack_bytes += got;
+          acked += p->ack_bytes / 4 - p->acked;
+          p->acked = p->ack_bytes / 4;
+        } else if (got > 0 && memmem(input, got, "\xd0\0", 2)) ponged = 1;
       }
-    } else if (ping && write(publisher->fd, "\xc0\0", 2) == 2) {
-      pinged = 1;
+      if (!(publisher->revents & POLLOUT)) continue;
+      if (rooms[i] > 0) {
+        long at = p->sent % chunk_packets, packets = chunk_packets - at < rooms[i] ? chunk_packets - at : rooms[i];
+        ssize_t done = write(publisher->fd, chunk + (size_t)at * packet_bytes + p->offset, (size_t)packets * packet_bytes - p->offset);
+        if (done > 0) {
+          p->sent += (p->offset + done) / packet_bytes;
+          sent += (p->offset + done) / packet_bytes;
+          p->offset = (p->offset + done) % packet_bytes;
+        }
+      } else if (ping && write(publisher->fd, "\xc0\0", 2) == 2) {
+        pinged = 1;
+      }
     }
   }
   double cpu = cpu_s(pid) - cpu_before;
@@ -169,20 +190,21 @@ static void run(void) {
 
 int main(int argc, char **argv) {
   int option;
-  while ((option = getopt(argc, argv, "p:q:Q:s:n:S:w:t:T:C:")) != -1) switch (option) {
+  while ((option = getopt(argc, argv, "p:q:Q:s:n:S:P:w:t:T:C:")) != -1) switch (option) {
       case 'p': port = atoi(optarg); break;
       case 'q': qos = atoi(optarg); break;
       case 'Q': subscribed_qos = atoi(optarg); break;
       case 's': size = atoi(optarg); break;
       case 'n': messages_max = atol(optarg); break;
       case 'S': subscribers = atoi(optarg); break;
+      case 'P': publishers = atoi(optarg); break;
       case 'w': window = atol(optarg); break;
       case 't': seconds = atof(optarg); break;
       case 'T': topic = optarg; break;
       case 'C': pid = atoi(optarg); break;
       default: return 1;
     }
-  if (subscribers + 1 > CONNECTIONS_MAX || size > 60000 || qos > 1 || strlen(topic) > 100 || window > 30000) return 1;
+  if (publishers < 1 || (publishers > 1 && !qos) || subscribers + publishers > CONNECTIONS_MAX || size > 60000 || qos > 1 || strlen(topic) > 100 || window > 30000) return 1;
   run();
   return 0;
 }

@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-from bench import measures, peers
+from bench import kafka, measures, peers
 from bench.footprint import measure_footprint
 from bench.measures import Measure, Run, RunFailed, Server
 from bench.peers import Peer
@@ -41,14 +41,16 @@ OURS = {
     "memory": (":memory:", {}),
 }
 """Our processes by name: data (None: a directory) and configuration."""
-PEERS: tuple[tuple[str, str, Callable[[Path], Peer | None]], ...] = (
+PEERS: tuple[tuple[str, str, Callable[[Path], Peer | kafka.Peer | None]], ...] = (
     ("nats", "nats", partial(peers.nats, sync_always=False)),
     ("nats-sync", "nats", partial(peers.nats, sync_always=True)),
     ("redis", "resp", partial(peers.redis, appendfsync=None)),
     ("redis-aof", "resp", partial(peers.redis, appendfsync="everysec")),
     ("mosquitto", "mqtt", peers.mosquitto),
+    ("kafka", "kafka", kafka.peer),
 )
 """Theirs: name, protocol, what starts one in a folder."""
+RAW_TITLE = "Kafka produce 256 KiB batches, page cache, to raw append"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ class Case:
     peer: str
     """Which peer, a name in ``PEERS``."""
     goal: float = 0.0
-    """Ratio of the rates, ours to theirs; 0: no goal set."""
+    """Ratio of the rates, ours to theirs (of another figure: theirs to ours); 0: no goal set."""
+    by: str = "rate"
+    """The figure that the ratio is of."""
 
 
 @dataclass
@@ -76,11 +80,14 @@ class Row:
     peer: list[Measure] = field(default_factory=list)
     failed: str = ""
     peer_name: str = ""
+    by: str = "rate"
 
     @property
     def ratio(self) -> float | None:
         if not self.ours or not self.peer:
             return None
+        if self.by != "rate":
+            return median(self.peer, self.by) / median(self.ours, self.by)
         return median(self.ours, "rate") / median(self.peer, "rate")
 
     @property
@@ -119,9 +126,26 @@ def cases() -> Iterator[Case]:
     one_to_one, kept = measures.mqtt_publish(1, 1, 100, 1), measures.mqtt_publish(1, 1, 100, 1, f"{KEPT}/a/b")
     yield Case("mqtt", "MQTT QoS 1 64 B 1:1, window 100", one_to_one, "disk", "mosquitto", 5.0)
     yield Case("mqtt", "the same, ours in a topic and fsynced before PUBACK", kept, "disk", "mosquitto", 5.0)
+    eight = measures.mqtt_publish(1, 0, 100, 1, f"{KEPT}/a/b", 8)
+    yield Case("mqtt", "8 publishers, none subscribed, ours in a topic and fsynced", eight, "disk", "mosquitto")
     yield Case(
         "mqtt", "MQTT QoS 1 64 B 1:50, window 100", measures.mqtt_publish(1, 50, 100, 1), "disk", "mosquitto", 1.0
     )
+
+    for title, run, ours, goal, by in kafka.CASES:
+        yield Case("kafka", title, run, ours, "kafka", goal, by)
+
+
+def run_ready(folder: Path, repetitions: int) -> Row:
+    """Starts of ours and theirs, with data in their folders, in turn."""
+    row = Row("kafka", "Kafka ready after a start", "starts/s", kafka.READY_GOAL, peer_name="kafka")
+    gateway = GatewayProcess(SERVE, folder / "ready-ours", env=ENVIRONMENT)
+    theirs = kafka.peer(folder / "ready-theirs")
+    for _ in range(repetitions):
+        row.ours.append(kafka.ready(gateway))
+        if theirs is not None:
+            row.peer.append(kafka.ready(theirs))
+    return row
 
 
 def start_servers(stack: ExitStack, folder: Path, groups: set[str]) -> tuple[dict[str, Server], dict[str, str]]:
@@ -145,7 +169,7 @@ def start_servers(stack: ExitStack, folder: Path, groups: set[str]) -> tuple[dic
 
 def run_case(case: Case, servers: dict[str, Server], repetitions: int, seconds: float) -> Row:
     """Ours and theirs in turn. A run that fails ends the row with what it said; the others go on."""
-    row = Row(case.group, case.title, "op/s", case.goal, peer_name=case.peer)
+    row = Row(case.group, case.title, "op/s", case.goal, peer_name=case.peer, by=case.by)
     sides = [(servers[case.ours], row.ours)]
     if case.peer in servers:
         sides.append((servers[case.peer], row.peer))
@@ -162,7 +186,7 @@ def run_case(case: Case, servers: dict[str, Server], repetitions: int, seconds: 
 
 def run_kafka(server: Server, folder: Path, repetitions: int, megabytes: int) -> list[Row]:
     """Produce against the raw append, fetch against sendfile, of the same machine in the same minute."""
-    produce = Row("kafka", "Kafka produce 256 KiB batches, page cache, to raw append", "MB/s", 0.7, peer_name="limits")
+    produce = Row("kafka", RAW_TITLE, "MB/s", 0.7, peer_name="limits")
     fetch = Row("kafka", "Kafka fetch of the same, to sendfile", "MB/s", 0.0, peer_name="limits")
     try:
         for repetition in range(repetitions + 1):  # the first warms
@@ -291,7 +315,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 rows.append(run_case(case, servers, repetitions, seconds))
         if "kafka" in chosen:
             progress("Kafka ...")
-            rows += run_kafka(servers["os"], folder, repetitions, megabytes // 2)
+            if options.match in RAW_TITLE:
+                rows += run_kafka(servers["os"], folder, repetitions, megabytes // 2)
+            if options.match in "Kafka ready after a start":
+                rows.append(run_ready(folder, repetitions))
         progress("")
     print_rows(rows)
     for name, value in footprint.items():
