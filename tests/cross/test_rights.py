@@ -1,0 +1,375 @@
+"""One user file, the same rules, stock clients of all four protocols: what is allowed works, what is not is refused in each
+protocol's own words, and who is nobody does not come in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import nats
+import nats.errors
+import paho.mqtt.client as paho
+import pytest
+import redis
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from conformance.process import GatewayProcess
+from thalweg.users import User, make_secret, put
+
+DEADLINE_S = 20
+PASSWORD = "correct horse"
+RULES: dict[str, dict[str, Any]] = {
+    "root": {"all": True},
+    "writer": {"write": ("orders/#",), "deny_write": ("orders/closed/#",), "read": ("_INBOX/#",)},
+    "reader": {"read": ("orders/#", "_INBOX/#"), "deny_read": ("orders/secret/#",)},
+    "owner": {
+        "read": ("orders/#", "depot/#", "_INBOX/#"),
+        "write": ("orders/#", "depot/#"),
+        "manage": ("orders/#", "depot/#"),
+    },
+    "auditor": {"read": ("_thalweg/#",)},
+    "nothing": {},
+}
+"""``orders`` is the topic, the subject, the key's and the channel's first token; ``others`` is nobody's but root's."""
+
+
+@pytest.fixture(scope="module")
+def gateway(start_gateway: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> GatewayProcess:
+    file = pathlib.Path(tmp_path_factory.mktemp("users"), "users.toml")
+    secret = str(make_secret(PASSWORD.encode()))
+    for name, rules in RULES.items():
+        put(file, name, User(secret=secret, **rules))
+    started: GatewayProcess = start_gateway(flags=["--users", str(file)])
+    return started
+
+
+# Kafka
+
+
+def kafka(gateway: GatewayProcess, user: str, mechanism: str = "PLAIN", password: str = PASSWORD) -> dict[str, Any]:
+    return {
+        "bootstrap.servers": gateway.kafka,
+        "security.protocol": "SASL_PLAINTEXT",
+        "sasl.mechanism": mechanism,
+        "sasl.username": user,
+        "sasl.password": password,
+        "socket.timeout.ms": 5000,
+        "message.timeout.ms": 2000,
+    }
+
+
+def create(gateway: GatewayProcess, user: str, topic: str) -> int | None:
+    """The error's code."""
+    client = AdminClient(kafka(gateway, user))
+    (done,) = client.create_topics([NewTopic(topic, 1, 1)]).values()
+    try:
+        done.result(DEADLINE_S)
+    except KafkaException as error:
+        return int(error.args[0].code())
+    return None
+
+
+def produce(gateway: GatewayProcess, user: str, topic: str, mechanism: str = "PLAIN") -> int | None:
+    told: list[KafkaError | None] = []
+    producer = Producer(kafka(gateway, user, mechanism))
+    producer.produce(topic, b"x", on_delivery=lambda error, _: told.append(error))
+    producer.flush(DEADLINE_S)
+    return None if told[0] is None else int(told[0].code())
+
+
+def consume(gateway: GatewayProcess, user: str, topic: str) -> bytes | int:
+    """The first record's value, or the error's code."""
+    consumer = Consumer(kafka(gateway, user) | {"group.id": f"{user}-{topic}", "auto.offset.reset": "earliest"})
+    try:
+        consumer.subscribe([topic])
+        message = consumer.poll(DEADLINE_S)
+        assert message is not None
+        error = message.error()
+        return int(error.code()) if error is not None else (message.value() or b"")
+    finally:
+        consumer.close()
+
+
+DENIED = KafkaError.TOPIC_AUTHORIZATION_FAILED
+
+
+@pytest.fixture(scope="module")
+def topics(gateway: GatewayProcess) -> GatewayProcess:
+    """``orders``, ``orders.closed``, ``orders.secret`` and ``others`` are there, a record in each."""
+    for topic in ("orders", "orders.closed", "orders.secret", "others"):
+        assert create(gateway, "root", topic) is None
+        assert produce(gateway, "root", topic) is None
+    return gateway
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+def test_kafka_writes_where_it_may(topics: GatewayProcess, mechanism: str) -> None:
+    found = [produce(topics, "writer", topic, mechanism) for topic in ("orders", "orders.closed", "others")]
+    assert found == [None, DENIED, DENIED]
+
+
+def test_kafka_reads_where_it_may(topics: GatewayProcess) -> None:
+    assert consume(topics, "reader", "orders") == b"x"
+    assert [consume(topics, "reader", topic) for topic in ("orders.secret", "others")] == [DENIED, DENIED]
+    assert consume(topics, "writer", "orders") == DENIED
+
+
+def test_kafka_manages_where_it_may(topics: GatewayProcess) -> None:
+    assert create(topics, "owner", "orders.eu") is None
+    assert [create(topics, user, topic) for user, topic in (("owner", "mine"), ("reader", "orders.us"))] == [DENIED] * 2
+
+
+def test_kafka_lists_what_it_may(topics: GatewayProcess) -> None:
+    def listed(user: str) -> set[str]:
+        client = AdminClient(kafka(topics, user))
+        return set(client.list_topics(timeout=DEADLINE_S).topics)
+
+    assert "others" in listed("root")
+    assert "others" not in listed("reader")
+    assert "orders" in listed("reader")
+    assert listed("nothing") == set()
+
+
+def test_kafka_does_not_reach_the_servers_own_streams(topics: GatewayProcess) -> None:
+    assert isinstance(consume(topics, "owner", "_thalweg.control"), int)
+    assert produce(topics, "root", "_thalweg.control") is not None
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
+@pytest.mark.parametrize(("user", "password"), [("root", "wrong"), ("nobody", PASSWORD)])
+def test_kafka_lets_nobody_else_in(gateway: GatewayProcess, mechanism: str, user: str, password: str) -> None:
+    errors: list[KafkaError] = []
+    client = AdminClient(kafka(gateway, user, mechanism, password) | {"error_cb": errors.append})
+    with pytest.raises(KafkaException):
+        client.list_topics(timeout=1)
+    client.poll(1)
+    assert KafkaError._AUTHENTICATION in {error.code() for error in errors}
+
+
+def test_kafka_lets_nobody_in_without_credentials(gateway: GatewayProcess) -> None:
+    with pytest.raises(KafkaException):
+        AdminClient({"bootstrap.servers": gateway.kafka}).list_topics(timeout=1)
+
+
+# NATS
+
+
+@contextlib.asynccontextmanager
+async def nats_client(gateway: GatewayProcess, user: str | None, password: str = PASSWORD) -> Any:
+    errors: asyncio.Queue[Exception] = asyncio.Queue()
+
+    async def heard(error: Exception) -> None:
+        errors.put_nowait(error)
+
+    credentials = {} if user is None else {"user": user, "password": password}
+    client = await nats.connect(
+        f"nats://{gateway.nats}", error_cb=heard, allow_reconnect=False, max_reconnect_attempts=0, **credentials
+    )
+    client.errors = errors
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize(("user", "password"), [("root", "wrong"), ("nobody", PASSWORD), (None, "")])
+async def test_nats_lets_nobody_else_in(gateway: GatewayProcess, user: str | None, password: str) -> None:
+    with pytest.raises((nats.errors.Error, OSError), match=r"(?i)authorization violation"):
+        async with nats_client(gateway, user, password):
+            pass
+
+
+# MQTT
+
+
+class Mqtt:
+    """A 5.0 client on a thread of paho's, whose calls wait for their answers."""
+
+    def __init__(self, gateway: GatewayProcess, user: str | None, password: str = PASSWORD) -> None:
+        self.messages: list[str] = []
+        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, reconnect_on_failure=False)
+        if user is not None:
+            self.client.username_pw_set(user, password)
+        self.told: Any = None
+        self.client.on_connect = lambda client, data, flags, reason, properties: self._tell(reason)
+        self.client.on_publish = lambda client, data, mid, reason, properties: self._tell(reason)
+        self.client.on_subscribe = lambda client, data, mid, reasons, properties: self._tell(reasons[0])
+        self.client.on_message = lambda client, data, message: self.messages.append(message.topic)
+        host, _, port = gateway.mqtt.rpartition(":")
+        self.connected = self._ask(lambda: self.client.connect(host, int(port)))
+
+    def _tell(self, reason: Any) -> None:
+        self.told = reason
+
+    def _ask(self, act: Callable[[], object]) -> int:
+        """The reason code of its answer."""
+        self.told = None
+        act()
+        for _ in range(200):
+            if self.told is not None:
+                return int(self.told.value)
+            if self.client.loop(DEADLINE_S / 200) != paho.MQTT_ERR_SUCCESS and self.told is None:
+                break
+        assert self.told is not None, "no answer"
+        return int(self.told.value)
+
+    def publish(self, topic: str) -> int:
+        return self._ask(lambda: self.client.publish(topic, b"x", qos=1))
+
+    def subscribe(self, topic: str) -> int:
+        return self._ask(lambda: self.client.subscribe(topic, qos=0))
+
+    def hear(self, until: str) -> list[str]:
+        """Topics of what came, up to this one."""
+        for _ in range(200):
+            if until in self.messages:
+                break
+            self.client.loop(DEADLINE_S / 200)
+        return self.messages
+
+
+@contextlib.contextmanager
+def mqtt(gateway: GatewayProcess, user: str | None, password: str = PASSWORD) -> Iterator[Mqtt]:
+    made = Mqtt(gateway, user, password)
+    try:
+        yield made
+    finally:
+        made.client.disconnect()
+        made.client.loop(0.1)
+
+
+NOT_AUTHORIZED = 0x87
+
+
+def test_mqtt_publishes_where_it_may(gateway: GatewayProcess) -> None:
+    with mqtt(gateway, "writer") as client:
+        assert client.publish("orders/eu") in (0, 0x10)  # 0x10: nobody listens
+        assert [client.publish(topic) for topic in ("orders/closed/eu", "others")] == [NOT_AUTHORIZED] * 2
+
+
+def test_mqtt_subscribes_where_it_may(gateway: GatewayProcess) -> None:
+    with mqtt(gateway, "reader") as client, mqtt(gateway, "root") as root:
+        assert client.subscribe("orders/#") == 0
+        assert all(client.subscribe(topic) in (0x80, NOT_AUTHORIZED) for topic in ("others", "#", "orders/secret/#"))
+        for topic in ("orders/secret/eu", "others", "orders/eu"):
+            root.publish(topic)
+        assert client.hear("orders/eu") == ["orders/eu"]
+    with mqtt(gateway, "writer") as client:
+        assert client.subscribe("orders/eu") in (0x80, NOT_AUTHORIZED)
+
+
+@pytest.mark.parametrize(
+    ("user", "password", "code"),
+    [("root", "wrong", 0x86), ("nobody", PASSWORD, 0x86), (None, "", NOT_AUTHORIZED)],
+)
+def test_mqtt_lets_nobody_else_in(gateway: GatewayProcess, user: str | None, password: str, code: int) -> None:
+    made = Mqtt(gateway, user, password)
+    assert made.connected in (code, NOT_AUTHORIZED)
+
+
+# Redis
+
+ONCE = Retry(NoBackoff(), 0)
+
+
+@contextlib.contextmanager
+def resp(gateway: GatewayProcess, user: str | None, password: str = PASSWORD) -> Iterator[redis.Redis]:
+    host, _, port = gateway.resp.rpartition(":")
+    credentials = {} if user is None else {"username": user, "password": password}
+    client = redis.Redis(
+        host=host, port=int(port), decode_responses=True, socket_timeout=DEADLINE_S, retry=ONCE, **credentials
+    )
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def test_redis_writes_where_it_may(gateway: GatewayProcess) -> None:
+    with resp(gateway, "writer") as client:
+        assert client.set("orders:eu", "x")
+        assert client.publish("orders:eu", "x") >= 0
+        for act in (
+            lambda: client.set("orders:closed:eu", "x"),
+            lambda: client.set("others", "x"),
+            lambda: client.mset({"orders:eu": "x", "others": "x"}),
+            lambda: client.get("orders:eu"),
+            lambda: client.publish("others", "x"),
+            lambda: client.flushall(),
+            lambda: client.config_set("appendfsync", "no"),
+        ):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                act()
+
+
+def test_redis_reads_where_it_may(gateway: GatewayProcess) -> None:
+    with resp(gateway, "root") as root, resp(gateway, "reader") as client:
+        root.mset({"orders:uk": "x", "orders:secret:uk": "y", "others:uk": "z"})
+        assert client.get("orders:uk") == "x"
+        for act in (
+            lambda: client.get("orders:secret:uk"),
+            lambda: client.get("others:uk"),
+            lambda: client.set("orders:uk", "y"),
+            lambda: client.eval("return redis.call('get', 'others:uk')", 0),
+        ):
+            with pytest.raises((redis.exceptions.NoPermissionError, redis.exceptions.ResponseError)):
+                act()
+
+
+def test_redis_does_not_slip_past_by_a_transaction(gateway: GatewayProcess) -> None:
+    with resp(gateway, "writer") as client, client.pipeline(transaction=True) as pipe:
+        pipe.set("orders:tx", "x")
+        pipe.set("others", "x")
+        with pytest.raises(redis.exceptions.RedisError):
+            pipe.execute()
+    with resp(gateway, "root") as root:
+        assert root.exists("orders:tx", "others") == 0
+
+
+def test_redis_subscribes_where_it_may(gateway: GatewayProcess) -> None:
+    with resp(gateway, "root") as root, resp(gateway, "reader") as client:
+        listener = client.pubsub(ignore_subscribe_messages=True)
+        listener.subscribe("orders:eu")
+        assert listener.get_message(timeout=DEADLINE_S) is None or True
+        root.publish("orders:eu", "x")
+        message = next(heard for heard in iter(lambda: listener.get_message(timeout=DEADLINE_S), 1) if heard)
+        assert message["data"] == "x"
+        for act in (lambda: listener.subscribe("others"), lambda: listener.psubscribe("*")):
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                act()
+                while listener.get_message(timeout=DEADLINE_S) is not None:
+                    pass
+
+
+@pytest.mark.parametrize(("user", "password"), [("root", "wrong"), ("nobody", PASSWORD)])
+def test_redis_lets_nobody_else_in(gateway: GatewayProcess, user: str, password: str) -> None:
+    with resp(gateway, user, password) as client, pytest.raises(redis.exceptions.AuthenticationError):
+        client.ping()
+
+
+def test_redis_lets_nobody_in_without_credentials(gateway: GatewayProcess) -> None:
+    with (
+        resp(gateway, None) as client,
+        pytest.raises(redis.exceptions.AuthenticationError),
+    ):
+        client.get("orders:eu")
+
+
+# all of them
+
+
+def test_a_user_of_no_rules_comes_in_and_may_do_nothing(topics: GatewayProcess) -> None:
+    assert produce(topics, "nothing", "orders") == DENIED
+    with mqtt(topics, "nothing") as client:
+        assert client.connected == 0
+        assert client.publish("orders/eu") == NOT_AUTHORIZED
+    with resp(topics, "nothing") as client:
+        assert client.ping()
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.get("orders:eu")
