@@ -103,6 +103,8 @@ class Channel:
 
     def read(self, into: memoryview) -> int:
         """Plain bytes, at most one record's; 0: it needs more of the socket's; -1: the peer says no more."""
+        if not self._incoming.pending and not self._object.pending():
+            return 0  # found out without an exception, which costs as much as a small record
         try:
             return int(self._object.read(len(into), into)) or -1
         except ssl.SSLWantReadError:
