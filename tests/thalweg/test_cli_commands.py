@@ -12,6 +12,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -208,13 +209,17 @@ def test_top_shows_once_in_plain_text_and_in_json(cli: Cli) -> None:
 def test_top_leaves_a_terminal_as_it_was(cli: Cli) -> None:
     leader, follower = pty.openpty()
     try:
-        top = cli.start("top", "-n", "2", "-d", "0.25", stdout=follower)
+        before = termios.tcgetattr(follower)
+        top = cli.start("top", "-d", "0.25", stdin=follower, stdout=follower)
         seen = b""
         while b"\x1b[?1049l" not in seen:
             assert select.select([leader], [], [], 30)[0]
             seen += os.read(leader, 65536)
+            if b"STREAM" in seen:
+                os.write(leader, b"q")
         assert seen.startswith(b"\x1b[?1049h")
         assert top.communicate(timeout=30)[1] == b""
+        assert (top.returncode, termios.tcgetattr(follower)) == (0, before)
     finally:
         os.close(leader)
         os.close(follower)

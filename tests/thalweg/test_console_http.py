@@ -118,6 +118,39 @@ def test_any_bytes_are_refused_or_waited_for(data: bytes) -> None:
     assert status_of(answer) in (0, 400, 404, 405, 431, 501, 505) or closed
 
 
+VALID = [
+    raw("GET", "/api/records?stream=orders&format=ndjson&limit=3", {"Host": "localhost"}),
+    raw("GET", "/api/streams?internal=1", {"Host": "localhost", "Authorization": "Basic ZXZlOnB3"}),
+    raw("POST", "/api/publish?address=orders/x", {"Host": "localhost", "Content-Length": "3"}) + b"abc",
+    raw("POST", "/api/publish", {"Host": "h", "Content-Type": "application/json", "Transfer-Encoding": "chunked"})
+    + b'1d\r\n{"address":"a/b","value":"x"}\r\n0\r\n\r\n',
+    raw("GET", "/api/groups", {"Host": "localhost"}),
+    raw("GET", "/api/live?match=%23&limit=1", {"Host": "localhost"}),
+]
+
+
+@given(st.lists(st.sampled_from(VALID), min_size=1, max_size=4), st.data())
+def test_requests_with_a_few_bytes_changed_break_nothing(requests: list[bytes], data: st.DataObject) -> None:
+    """The harness raises whatever a session raises but WireError."""
+    whole = bytearray(b"".join(requests))
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(0, len(whole) - 1))
+        whole[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    edge = CHANGED
+    client = edge.connect()
+    cut = data.draw(st.integers(0, len(whole)))
+    for part in (whole[:cut], whole[cut:]):
+        client.send(bytes(part))
+        edge.harness.advance(50)
+    answer = client.read()
+    assert not answer or answer.startswith(b"HTTP/1.1 ")
+    client.close()
+    assert edge.view.open == 0
+
+
+CHANGED = Edge(delayed=True)
+
+
 def test_a_body_beyond_the_limit_is_refused_before_it_is_read() -> None:
     edge = Edge()
     head = {"Host": "h", "Content-Length": str(BODY_BYTES_MAX + 1)}

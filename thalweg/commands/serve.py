@@ -20,6 +20,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--users", metavar="FILE", help="who may come in and what each may do; without it everybody everything"
     )
     parser.add_argument(
+        "--workers", metavar="N", type=int, help="gateways in processes of their own, over one sequencer; 0: all in one"
+    )
+    parser.add_argument(
         "--ready-file", metavar="FILE", type=pathlib.Path, help="JSON with pid and addresses, written when all accept"
     )
 
@@ -30,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     flags = {f"{name}.listen": getattr(options, name) for name in LISTENERS} | {
         "data": options.data,
         "users": options.users,
+        "workers": options.workers,
     }
     given = {key: value for key, value in flags.items() if value is not None}
     try:
@@ -41,6 +45,10 @@ def run(options: argparse.Namespace) -> int:
     from thalweg.serve import CannotServe, serve
 
     try:
+        if config.workers:
+            from thalweg.supervisor import supervise
+
+            return supervise(config, config.workers, options.ready_file, config.pinned)
         return serve(config, options.ready_file)
     except CannotServe as error:
         for line in str(error).splitlines():

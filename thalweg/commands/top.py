@@ -1,10 +1,12 @@
-"""``thalweg top``: streams and their rates, connections, durability; again every second until Ctrl-C."""
+"""``thalweg top``: streams and their rates, connections, durability; again every second until q or Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import json
+import os
+import select
 import shutil
 import sys
 from collections.abc import Iterator
@@ -40,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         with terminal() if screen else contextlib.nullcontext():
             for number, view in enumerate(views(server, other, options), 1):
                 show(view, options, screen)
-                if number == options.count:
+                if number == options.count or (screen and pressed_q()):
                     break
     except CannotAsk as error:
         complain(error)
@@ -50,13 +52,28 @@ def run(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def terminal() -> Iterator[None]:
-    """The other screen, without a cursor; whatever happens, it is left as it was."""
+    """The other screen, without a cursor, keys as they are pressed; whatever happens, it is left as it was."""
+    import termios
+    import tty
+
+    before = termios.tcgetattr(sys.stdin.fileno()) if sys.stdin.isatty() else None
+    if before is not None:
+        tty.setcbreak(sys.stdin.fileno())
     sys.stdout.write(ENTER)
     try:
         yield
     finally:
         sys.stdout.write(LEAVE)
         sys.stdout.flush()
+        if before is not None:
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, before)
+
+
+def pressed_q() -> bool:
+    """Whether somebody wants to leave."""
+    if not sys.stdin.isatty() or not select.select([sys.stdin], [], [], 0)[0]:
+        return False
+    return b"q" in os.read(sys.stdin.fileno(), 64)
 
 
 def views(server: Server, other: Server, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
