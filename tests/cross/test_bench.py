@@ -29,7 +29,9 @@ def server(gateway: GatewayProcess) -> Server:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in cases() if "in memory" not in case.title], ids=lambda case: case.title
+    "case",
+    [case for case in cases() if "in memory" not in case.title and "perf tool" not in case.title],
+    ids=lambda case: case.title,
 )
 def test_each_row_of_the_benchmark_can_be_measured(server: Server, case: Case) -> None:
     if case.group == "resp" and find_command("redis-benchmark") is None:

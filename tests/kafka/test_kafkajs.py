@@ -29,7 +29,7 @@ def test_kafkajs_works_unchanged(gateway: GatewayProcess) -> None:
 
 
 @pytest.mark.parametrize("mechanism", ["plain", "scram-sha-256"])
-def test_kafkajs_authenticates(
+def test_kafkajs_works_with_either_mechanism(
     start_gateway: Callable[..., GatewayProcess], tmp_path_factory: pytest.TempPathFactory, mechanism: str
 ) -> None:
     users = tmp_path_factory.mktemp("users") / "users.toml"

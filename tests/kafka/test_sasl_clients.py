@@ -93,7 +93,7 @@ def test_a_wrong_password_is_said_to_be_wrong(secure: GatewayProcess, mechanism:
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-async def test_aiokafka_authenticates(secure: GatewayProcess, mechanism: str) -> None:
+async def test_aiokafka_reads_and_writes_what_its_user_may(secure: GatewayProcess, mechanism: str) -> None:
     topic = created(secure.kafka, fresh("open."))
     common = {"bootstrap_servers": secure.kafka, "security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": mechanism}
     ann = common | {"sasl_plain_username": "ann", "sasl_plain_password": "secret"}
@@ -108,7 +108,7 @@ async def test_aiokafka_authenticates(secure: GatewayProcess, mechanism: str) ->
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_kafka_python_authenticates(secure: GatewayProcess, mechanism: str) -> None:
+def test_kafka_python_writes_what_its_user_may(secure: GatewayProcess, mechanism: str) -> None:
     topic = created(secure.kafka, fresh("open."))
     common = {"bootstrap_servers": secure.kafka, "security_protocol": "SASL_PLAINTEXT", "sasl_mechanism": mechanism}
     made = kafka.KafkaProducer(**common, sasl_plain_username="ann", sasl_plain_password="secret")
@@ -121,7 +121,7 @@ def test_kafka_python_authenticates(secure: GatewayProcess, mechanism: str) -> N
 
 
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-def test_kcat_authenticates(secure: GatewayProcess, mechanism: str) -> None:
+def test_kcat_works_with_either_mechanism(secure: GatewayProcess, mechanism: str) -> None:
     found = find_command("kcat")
     if found is None:
         pytest.skip("kcat is not installed")
