@@ -47,6 +47,11 @@ def is_hidden(exchange: Exchange, address: Address, right: Right | None = None) 
     return right not in (None, READ) or identity is None or identity.all or not identity.may(READ, address)
 
 
+def topic_of(exchange: Exchange, address: Address) -> Topic | None:
+    """Also one of the server's own streams, for who may see it. These have no id: clients ask for them by name."""
+    return exchange.port.own_topic(address) if is_reserved(address) else exchange.port.topic(exchange.account, address)
+
+
 def find(exchange: Exchange, name: str, right: Right | None) -> tuple[Topic | None, Code]:
     """The topic of this name if this user has this right on it (None: any), else why not."""
     address = address_of(name)
@@ -54,7 +59,7 @@ def find(exchange: Exchange, name: str, right: Right | None) -> tuple[Topic | No
         return None, Code.UNKNOWN_TOPIC_OR_PARTITION
     if not may(exchange, right, address):
         return None, Code.TOPIC_AUTHORIZATION_FAILED
-    topic = None if is_hidden(exchange, address, right) else exchange.port.topic(exchange.account, address)
+    topic = None if is_hidden(exchange, address, right) else topic_of(exchange, address)
     return topic, Code.UNKNOWN_TOPIC_OR_PARTITION if topic is None else Code.NONE
 
 

@@ -16,7 +16,7 @@ import re
 from typing import Any
 
 from protocols.api import WireError
-from protocols.kafka.access import MANAGE, is_hidden, listed, may, may_manage_cluster, operations
+from protocols.kafka.access import MANAGE, is_hidden, listed, may, may_manage_cluster, operations, topic_of
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.mapping import address_of
@@ -110,7 +110,7 @@ class _Metadata:
         if not may(self.exchange, None, address):
             self.found.append(self._refused(wanted.name, Code.TOPIC_AUTHORIZATION_FAILED))
             return
-        topic = self.exchange.port.topic(self.exchange.account, address)
+        topic = topic_of(self.exchange, address)
         if topic is not None:
             self.found.append(self._topic(topic, wanted.name))
         elif self._may_create():
