@@ -17,6 +17,7 @@ from protocols.resp import (
     keys,
     lists,
     pubsub,
+    scripting,
     server,
     sets,
     sorting,
@@ -33,7 +34,7 @@ from protocols.resp.table import Command, Handler, internal, read_table
 
 FAMILIES = (
     strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
-    describing, bits, hyperloglog, geo, sorting, groups, admin,
+    describing, bits, hyperloglog, geo, sorting, groups, admin, scripting,
 )  # fmt: skip
 OWN = frozenset(
     [

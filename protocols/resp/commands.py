@@ -241,6 +241,15 @@ ssubscribe | -2 | pubsub noscript loading stale |  | 1..-1:not_key |  | 7.0.0 | 
 subscribe | -2 | pubsub noscript loading stale |  |  |  | 2.0.0 | Listen to channels
 sunsubscribe | -1 | pubsub noscript loading stale |  | 1..-1:not_key |  | 7.0.0 | Stop listening to shard channels
 unsubscribe | -1 | pubsub noscript loading stale |  |  |  | 2.0.0 | Stop listening to channels
+== scripting
+eval | -3 | noscript stale no_mandatory_keys skip_monitor movablekeys | @scripting | 2#:RW,access,update |  | 2.6.0 | Run a Lua script
+eval_ro | -3 | readonly noscript stale no_mandatory_keys skip_monitor movablekeys | @scripting | 2#:RO,access |  | 7.0.0 | Run a Lua script that writes nothing
+evalsha | -3 | noscript stale no_mandatory_keys skip_monitor movablekeys | @scripting | 2#:RW,access,update |  | 2.6.0 | Run a script that is known
+evalsha_ro | -3 | readonly noscript stale no_mandatory_keys skip_monitor movablekeys | @scripting | 2#:RO,access |  | 7.0.0 | Run a script that is known and writes nothing
+script|exists | -3 | noscript | @scripting |  | request_policy:all_shards response_policy:agg_logical_and | 2.6.0 | Whether scripts are known
+script|flush | -2 | noscript | @scripting |  | request_policy:all_nodes response_policy:all_succeeded | 2.6.0 | Forget all scripts
+script|help | 2 | loading stale | @scripting |  |  | 5.0.0 | Lists the subcommands
+script|load | 3 | noscript stale | @scripting |  | request_policy:all_nodes response_policy:all_succeeded | 2.6.0 | Make a script known
 == connection
 auth | -2 | noscript loading stale fast no_auth allow_busy | @connection |  |  | 1.0.0 | Say who one is
 client|caching | 3 | noscript loading stale | @connection |  |  | 6.0.0 | Refused: tracking is not supported

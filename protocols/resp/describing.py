@@ -183,6 +183,7 @@ PARENTS = [
     "module",
     "object",
     "pubsub",
+    "script",
     "slowlog",
     "xgroup",
     "xinfo",

@@ -23,6 +23,7 @@ from protocols.resp.catalogue import CATALOGUE
 from protocols.resp.dispatch import Dispatcher
 from protocols.resp.errors import CommandError, wrong_arity
 from protocols.resp.notify import KEYEVENT, KEYSPACE, Notifier, flags_of
+from protocols.resp.scripting import Machine
 from protocols.resp.server import DURABILITIES
 from protocols.resp.snapshot import dump, make, requests_of
 from protocols.resp.state import Database
@@ -79,6 +80,7 @@ class Keyspace:
         self.set_events(flags_of(settings.notify_keyspace_events) or 0)
         self.execute: Callable[[object, int, object], Called | None] = self.dispatcher.execute
         self.waiting = Waiting(self)
+        self._machine: Machine | None = None
         self._replayed = Run()
         self._expected: dict[int, Callable[[object], None]] = {}
         self._next_token = 1
@@ -227,6 +229,12 @@ class Keyspace:
             else:
                 assert db is not None, "a dump names a database before its first key"
                 make(db, words)
+
+    def machine(self) -> Machine:
+        """What runs scripts."""
+        if self._machine is None:
+            self._machine = Machine(self)
+        return self._machine
 
     def new_log(self) -> Log:
         return Log()

@@ -6,7 +6,7 @@ from protocols.resp.catalogue import Catalogue
 
 TITLES = (
     ("string", "Strings"), ("bitmap", "Bitmaps"), ("generic", "Keys and expiry"), ("hash", "Hashes"), ("list", "Lists"), ("set", "Sets"),
-    ("sorted-set", "Sorted sets"), ("geo", "Positions"), ("hyperloglog", "HyperLogLog"), ("stream", "Streams"), ("transactions", "Transactions"), ("pubsub", "Publish and subscribe"),
+    ("sorted-set", "Sorted sets"), ("geo", "Positions"), ("hyperloglog", "HyperLogLog"), ("stream", "Streams"), ("transactions", "Transactions"), ("pubsub", "Publish and subscribe"), ("scripting", "Scripts"),
     ("connection", "Connection"), ("server", "Server"), ("cluster", "Cluster"),
 )  # fmt: skip
 

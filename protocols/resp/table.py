@@ -101,6 +101,8 @@ class Command:
     def categories(self) -> list[str]:
         found = set(self.more_categories)
         for flag in self.flags:
+            if flag == "readonly" and "@scripting" in found:
+                continue
             found.update(CATEGORIES_OF_FLAGS.get(flag, ()))
         if "@fast" not in found:
             found.add("@slow")

@@ -14,7 +14,7 @@ PURE = {
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
     "copy", "dataclasses", "decimal", "enum", "fractions", "functools", "hashlib", "heapq", "hmac", "io", "itertools", "json", "math",
     "operator", "re", "string", "struct", "sys", "types", "typing", "unicodedata", "zlib",
-    "annotated_types", "crc32c", "cramjam", "cython", "pydantic", "sortedcontainers",
+    "annotated_types", "crc32c", "cramjam", "cython", "lupa", "pydantic", "sortedcontainers",
 }  # fmt: skip
 """No loop, socket, thread, clock, chance, environment, file or log is reachable by these."""
 
