@@ -87,6 +87,11 @@ class Port(Protocol):
 
     def topics(self, account: Account) -> Sequence[Topic]: ...
 
+    def own_topic(self, name: Address) -> Topic | None:
+        """One of the server's own streams (``_thalweg/...``) as a topic of one partition, to read for a user whose rule names
+        it; never among ``topics``, nor found by ``topic``. None: there is no such stream, or not in this process."""
+        ...
+
     def publish(
         self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
     ) -> None:

@@ -522,6 +522,13 @@ class LocalPort(Identified):
     def topics(self, account: Account) -> Sequence[Topic]:
         return [topic for (owner, _), topic in self._sequencer.topics.topics.items() if owner == account]
 
+    def own_topic(self, name: Address) -> Topic | None:
+        first, _, rest = name.partition(b"/")
+        stream = self._sequencer.topics.own_streams().get(rest.decode("latin-1")) if first == RESERVED else None
+        if stream is None:
+            return None
+        return Topic(DEFAULT_ACCOUNT, name, bytes(16), (stream,), (), StreamConfig(Durability.SYNC))
+
     def publish(
         self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
     ) -> None:

@@ -389,6 +389,9 @@ class RemotePort(Identified):
     def topics(self, account: Account) -> Sequence[Topic]:
         return [topic for (owner, _), topic in self._far.topics.items() if owner == account]
 
+    def own_topic(self, name: Address) -> Topic | None:
+        return None
+
     def publish(
         self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
     ) -> None:

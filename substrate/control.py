@@ -213,6 +213,10 @@ class Topics:
         self._fold(command)
         return commit
 
+    def own_streams(self) -> dict[str, StreamId]:
+        """The server's own, by what stands behind ``_thalweg/``."""
+        return {**self.system, "control": CONTROL}
+
     def system_stream(self, name: str) -> StreamId:
         """The number of an executor's state stream, given on first use."""
         if name not in self.system:

@@ -136,9 +136,10 @@ def test_kafka_lists_what_it_may(topics: GatewayProcess) -> None:
     assert listed("nothing") == set()
 
 
-def test_kafka_does_not_reach_the_servers_own_streams(topics: GatewayProcess) -> None:
-    assert isinstance(consume(topics, "owner", "_thalweg.control"), int)
-    assert produce(topics, "root", "_thalweg.control") is not None
+def test_kafka_reads_the_servers_own_streams_where_a_rule_names_them(topics: GatewayProcess) -> None:
+    assert isinstance(consume(topics, "auditor", "_thalweg.control"), bytes)
+    assert [isinstance(consume(topics, user, "_thalweg.control"), int) for user in ("owner", "root")] == [True] * 2
+    assert produce(topics, "auditor", "_thalweg.control") is not None
 
 
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256"])
