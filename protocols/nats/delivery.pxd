@@ -31,6 +31,7 @@ cdef class Plan:
     cdef public bint heard
     cdef public object stream
     cdef public long long bytes_max
+    cdef public bint looks
 
 cdef class Delivery:
     cdef public Frame frame

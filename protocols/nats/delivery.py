@@ -135,6 +135,7 @@ class Plan:
         self.special = False  # $JS.: the session looks at each message
         self.heard = False  # somebody gets it, so nobody is told that there are no responders
         self.stream = None  # what a publisher is acknowledged with, if anything
+        self.looks = False  # each message is looked at on its own
         self.bytes_max = 0  # headers and payload that the stream takes; 0: any
         if route is None:
             return
@@ -330,13 +331,17 @@ class Delivery:
         if frame.kind == HPUB:
             start = frame.payload_start
             block = cut(view, start, start + frame.header_bytes)
-            if plan.stream is not None and self.session.has_conditions(block):
+            if plan.stream is not None and (plan.looks or self.session.has_conditions(block)):
                 self._flush()
                 length = frame.total_bytes - frame.header_bytes
                 self.session.publish_alone(plan, self._data, start + frame.header_bytes, length, block, reply)
                 self.generation = self.session.port.generation
                 return 0
             self._add(start + frame.header_bytes, frame.total_bytes - frame.header_bytes, header_tuple(block), reply)
+        elif plan.looks:
+            self._flush()
+            self.session.publish_alone(plan, self._data, frame.payload_start, frame.total_bytes, b"", reply)
+            self.generation = self.session.port.generation
         else:
             self._add(frame.payload_start, frame.total_bytes, (), reply)
         return 0
@@ -474,6 +479,7 @@ class Delivery:
         plan.heard = wide.heard
         plan.stream = wide.stream
         plan.bytes_max = wide.bytes_max
+        plan.looks = wide.looks
         return plan
 
     def reply_sinks(self, reply: bytes) -> list:

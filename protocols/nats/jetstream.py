@@ -16,16 +16,26 @@ Rules of the machine:
 
 from __future__ import annotations
 
+import bisect
 import heapq
 import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from protocols.api import World
-from protocols.nats import jetstream_consumers, jetstream_pull, jetstream_push, jetstream_streams
+from protocols.nats import (
+    jetstream_consumers,
+    jetstream_messages,
+    jetstream_pull,
+    jetstream_push,
+    jetstream_store,
+    jetstream_streams,
+)
 from protocols.nats.delivery import NatsSink
-from protocols.nats.jetstream_consumer import LETTERS, Consumer
-from protocols.nats.jetstream_read import Totals
+from protocols.nats.jetstream_config import Config
+from protocols.nats.jetstream_consumer import LETTERS, Consumer, ranges_of
+from protocols.nats.jetstream_keep import Follower, followed
+from protocols.nats.jetstream_store import StageRequest, Staging, StoreRequest
 from protocols.nats.jetstream_wire import (
     AckRequest,
     ApiRequest,
@@ -59,8 +69,8 @@ from substrate.api import (
 NAME = "jetstream"
 API = b"$JS.API."
 LIMITS_NS = 1_000_000_000
-"""How often limits by age and count are applied to the record (the substrate's own retention goes by segments)."""
-LIMITED_A_TURN = 100
+"""How often ``max_age`` is applied, and streams are looked for that another protocol deleted."""
+AGED_A_TURN = 100
 SUBJECTS_KEPT = 4096
 
 
@@ -87,7 +97,11 @@ class JetStream:
     def __init__(self) -> None:
         self.world: World
         self.consumers: dict[StreamId, dict[str, Consumer]] = {}
-        self.totals: dict[StreamId, Totals] = {}
+        self.last_ms: dict[StreamId, int] = {}
+        """Of streams, when their last message was stored, also if that is gone."""
+        self._followers: dict[StreamId, Follower] = {}
+        self._configs: dict[StreamId, tuple[Topic, Config]] = {}
+        self._counts: dict[StreamId, tuple[int, int, int]] = {}
         self.accounts: set[Account] = {DEFAULT_ACCOUNT}
         self.api_total = 0
         self.api_errors = 0
@@ -97,11 +111,12 @@ class JetStream:
         self._deferred: list[Callable[[], None]] = []
         self._timers: list[tuple[int, int, Consumer]] = []
         self._timer_count = 0
+        self._aged: list[Topic] = []
+        self._staging = Staging()
         self._unbound: dict[bytes, Consumer] = {}
         self._unbound_ns = 0
         self._unbound_generation = -1
         self._limits_ns = 0
-        self._limited: list[Topic] = []
         self._subjects: dict[bytes, bytes] = {}
 
     # the fold
@@ -153,6 +168,9 @@ class JetStream:
                 self.arm(consumer)
                 if consumer.push is not None:
                     self.unbound(consumer)
+        for account in self.accounts:
+            for _, topic in self.topics_of(account):
+                self.follow(topic)
         self.world.wake(world.now_ns + LIMITS_NS)
 
     def execute(self, request: object, token: int, session: object) -> Called | None:
@@ -165,6 +183,11 @@ class JetStream:
             self.accounts.add(request.account)
             answer, commit = jetstream_pull.acknowledge(self, request, session)
             return Called(answer, commit)
+        if isinstance(request, StoreRequest):
+            jetstream_store.store(self, request, token)
+            return None
+        if isinstance(request, StageRequest):
+            return Called(self._staging.stage(request, self.world.now_ns))
         return Called(b"")
 
     def gone(self, session: object) -> None:
@@ -228,17 +251,18 @@ class JetStream:
             self.arm(consumer)
         if self._unbound and now_ns >= self._unbound_ns:
             self._bind()
+        for follower in list(self._followers.values()):
+            if follower.due_ns and follower.due_ns <= now_ns:
+                follower.expire(now_ns)
         if now_ns >= self._limits_ns:
             self._limits_ns = now_ns + LIMITS_NS
-            there: set[StreamId] = set()
-            self._limited = []
-            for account in self.accounts:
-                for topic in self.world.topics(account):
-                    there.update(topic.streams)
-                    if jetstream_streams.limited(topic):
-                        self._limited.append(topic)
-            self._forget_all_but(there)
-            self._apply_limits()
+            self._forget_all_but(
+                {s for account in self.accounts for t in self.world.topics(account) for s in t.streams}
+            )
+            self._aged = [
+                t for account in self.accounts for _, t in self.topics_of(account) if self.config_of(t)["max_age"] > 0
+            ]
+            self._apply_ages()
             self.world.wake(self._limits_ns)
         if self._timers:
             self.world.wake(self._timers[0][0])
@@ -263,21 +287,21 @@ class JetStream:
             self._unbound_ns = self.world.now_ns + jetstream_push.POLL_NS
             self.world.wake(self._unbound_ns)
 
-    def _apply_limits(self) -> None:
+    def _apply_ages(self) -> None:
         """To some streams in this turn, to others in the next."""
-        some, self._limited = self._limited[:LIMITED_A_TURN], self._limited[LIMITED_A_TURN:]
+        some, self._aged = self._aged[:AGED_A_TURN], self._aged[AGED_A_TURN:]
         for topic in some:
-            jetstream_streams.apply_limits(self, topic)
-        if self._limited:
-            self.defer(self._apply_limits)
+            jetstream_streams.apply_age(self, topic, lambda: None)
+        if self._aged:
+            self.defer(self._apply_ages)
 
     def _forget_all_but(self, there: set[StreamId]) -> None:
         """Streams that another protocol deleted take their consumers with them."""
         for stream in [stream for stream in self.consumers if stream not in there]:
             for consumer in list(self.consumers[stream].values()):
                 self.drop(consumer)
-        for stream in [stream for stream in self.totals if stream not in there]:
-            del self.totals[stream]
+        for stream in [stream for stream in {**self._configs, **self._followers} if stream not in there]:
+            self.forget(stream)
 
     def arm(self, consumer: Consumer) -> None:
         """See that ``tick`` comes when something of this consumer is due."""
@@ -308,11 +332,79 @@ class JetStream:
         topic = self.topic_of(account, stream)
         return None if topic is None else self.consumers_of(topic).get(name)
 
-    def totals_of(self, stream: StreamId) -> Totals:
-        found = self.totals.get(stream)
-        if found is None:
-            found = self.totals[stream] = Totals(self, stream)
-        return found
+    def config_of(self, topic: Topic) -> Config:
+        """The stream's configuration (remembered; not to be changed)."""
+        kept = self._configs.get(topic.streams[0])
+        if kept is None or kept[0] is not topic:
+            kept = self._configs[topic.streams[0]] = (topic, jetstream_streams.config_of(topic))
+        return kept[1]
+
+    def follow(self, topic: Topic) -> None:
+        """Read a stream along if its configuration asks for it; it is new, or changed."""
+        stream = topic.streams[0]
+        config = self.config_of(topic)
+        follower = self._followers.get(stream)
+        if not followed(config):
+            self._followers.pop(stream, None)
+        elif follower is None:
+            self._followers[stream] = follower = Follower(self, topic, config)
+            self.watch(stream)
+            follower.advanced()
+        else:
+            follower.anew(topic, config)
+
+    def forget(self, stream: StreamId) -> None:
+        """A stream is gone."""
+        for kept in (self._followers, self._configs, self._counts, self.last_ms):
+            kept.pop(stream, None)
+
+    def expires(self, follower: Follower) -> None:
+        """See that ``tick`` comes when a message of this stream expires."""
+        if follower.due_ns:
+            self.world.wake(follower.due_ns)
+
+    def remove(self, topic: Topic, ranges: list[tuple[int, int]]) -> int:
+        """Messages at these positions are gone. Returns the commit to wait for."""
+        if not ranges:
+            return 0
+        self.touched(topic)
+        commit = self.world.remove(topic.streams[0], ranges)
+        for consumer in list(self.consumers_of(topic).values()):
+            gone = [sequence for sequence in consumer.pending if _within(ranges, sequence - 1)]
+            if gone:
+                commit = max(commit, self.decide(consumer, ["ack", self.world.now_ns, ranges_of(gone)]))
+        return commit
+
+    def touched(self, topic: Topic) -> None:
+        """What is known of its messages is to be counted anew."""
+        self._counts.pop(topic.streams[0], None)
+
+    def query(self, kind: str, stream: StreamId, then: Callable[[Answer], None], **more: Any) -> None:
+        """See ``protocols.api.Port.query``."""
+        self.world.query(kind, stream, self.ask(then), **more)
+
+    def record_at(self, topic: Topic, position: int, then: Callable[[Record | None], None]) -> None:
+        """The durable record at a position, if it is there."""
+        jetstream_messages.record_at(self, topic, position, then)
+
+    def subjects_of(self, stream: StreamId, end: int, then: Callable[[int], None]) -> None:
+        """How many subjects have messages below a position (remembered while nothing changes)."""
+
+        def removed(count: Answer) -> None:
+            number = count if isinstance(count, int) else 0
+            kept = self._counts.get(stream)
+            if kept is not None and kept[:2] == (end, number):
+                then(kept[2])
+                return
+
+            def found(addresses: Answer) -> None:
+                subjects = len(addresses) if isinstance(addresses, tuple) else 0
+                self._counts[stream] = (end, number, subjects)
+                then(subjects)
+
+            self.query("addresses", stream, found, end=end)
+
+        self.query("removed", stream, removed, end=end)
 
     def tail(self, stream: StreamId, then: Callable[[Tail | None], None]) -> None:
         """The stream's marks; None: it is gone."""
@@ -330,7 +422,10 @@ class JetStream:
             if consumer.waiting or (consumer.push is not None and consumer.push.bound):
                 waits = True
                 jetstream_pull.serve(self, consumer)
-        if not waits:
+        follower = self._followers.get(stream)
+        if follower is not None:
+            follower.advanced()
+        elif not waits:
             watch = self._watches.pop(stream, None)
             if watch is not None:
                 watch.close()
@@ -344,6 +439,9 @@ class JetStream:
         consumer.waiting.clear()
         consumer.deleted = True
         names = {"stream": consumer.stream, "consumer": consumer.name, "action": "delete"}
+        follower = self._followers.get(consumer.stream_id)
+        if follower is not None:
+            self.defer(follower.again)
         self.advise(consumer.account, f"CONSUMER.DELETED.{consumer.stream}.{consumer.name}", "consumer_action", names)
         return self.decide(consumer, ["delete"])
 
@@ -409,6 +507,9 @@ class JetStream:
 
     # the API
 
+    def _refused(self) -> None:
+        self.api_errors += 1
+
     def _api(self, request: ApiRequest, token: int, session: object) -> None:
         names = request.subject[len(API) :].decode("utf-8", "replace").split(".")
         self.api_total += 1
@@ -418,13 +519,19 @@ class JetStream:
                 if found is not None:
                     handler, kind, least, most = found
                     rest = names[depth:]
-                    reply = Reply(self.world, token, kind)
+                    reply = Reply(self.world, token, kind, self._refused)
                     if least <= len(rest) <= most:
                         handler(self, request, rest, reply, session)
                     else:
                         reply.silence()
                     return
         self.world.answer(token, b"")
+
+
+def _within(ranges: list[tuple[int, int]], position: int) -> bool:
+    """Whether one of these ascending ranges holds a position."""
+    at = bisect.bisect_right(ranges, (position, 1 << 62)) - 1
+    return at >= 0 and ranges[at][0] <= position <= ranges[at][1]
 
 
 def _created(event: list[Any]) -> Consumer:

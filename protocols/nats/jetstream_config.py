@@ -13,7 +13,7 @@ from typing import Any
 
 from protocols.nats import errors
 from protocols.nats.errors import ApiError
-from protocols.nats.jetstream_wire import Fields, parse_time, valid_stream_name
+from protocols.nats.jetstream_wire import Fields, Uint64, parse_time, valid_stream_name
 from protocols.nats.mapping import pattern_of
 from protocols.nats.wire import valid_subject
 from substrate.api import Durability, StreamConfig
@@ -35,25 +35,28 @@ STREAM_FIELDS: Fields = {
     "max_msgs": (int,), "max_bytes": (int,), "max_age": (int,), "max_msgs_per_subject": (int,), "max_msg_size": (int,),
     "discard": (str,), "discard_new_per_subject": (bool,), "storage": (str,), "num_replicas": (int,), "no_ack": (bool,),
     "duplicate_window": (int,), "placement": (dict,), "mirror": (dict,), "sources": (list,), "compression": (str,),
-    "first_seq": (int,), "subject_transform": (dict,), "republish": (dict,), "allow_direct": (bool,),
+    "first_seq": (Uint64,), "subject_transform": (dict,), "republish": (dict,), "allow_direct": (bool,),
     "mirror_direct": (bool,), "sealed": (bool,), "deny_delete": (bool,), "deny_purge": (bool,),
     "allow_rollup_hdrs": (bool,), "consumer_limits": (dict,), "allow_msg_ttl": (bool,),
     "subject_delete_marker_ttl": (int,), "allow_msg_counter": (bool,), "allow_atomic": (bool,),
     "allow_msg_schedules": (bool,), "persist_mode": (str,), "allow_batched": (bool,), "metadata": (dict,),
 }  # fmt: skip
 STREAM_ONLY: dict[str, tuple[object, ...]] = {
-    "retention": ("limits",), "max_msgs_per_subject": (-1, 0), "discard_new_per_subject": (False,), "placement": ({},),
-    "mirror": (), "sources": ([],), "compression": ("none", ""), "first_seq": (0, 1), "subject_transform": (),
-    "republish": (), "mirror_direct": (False,), "sealed": (False,), "allow_rollup_hdrs": (False,), "consumer_limits": ({},),
-    "allow_msg_ttl": (False,), "subject_delete_marker_ttl": (0,), "allow_msg_counter": (False,), "allow_atomic": (False,),
-    "allow_msg_schedules": (False,), "persist_mode": ("", "default"), "allow_batched": (False,),
+    "placement": ({},), "mirror": (), "sources": ([],), "compression": ("none", ""), "first_seq": (0, 1),
+    "subject_transform": (), "republish": (), "sealed": (False,), "consumer_limits": ({},), "allow_msg_schedules": (False,),
+    "persist_mode": ("", "default"), "allow_batched": (False,),
 }  # fmt: skip
 """The only values that these may have here."""
 
+STREAM_WORDS = {
+    "retention": ("limits", "interest", "workqueue"), "discard": ("old", "new"), "storage": ("file", "memory"),
+}  # fmt: skip
+"""What nats-server knows; anything else is no JSON of its own."""
+
 CONSUMER_FIELDS: Fields = {
-    "durable_name": (str,), "name": (str,), "description": (str,), "deliver_policy": (str,), "opt_start_seq": (int,),
+    "durable_name": (str,), "name": (str,), "description": (str,), "deliver_policy": (str,), "opt_start_seq": (Uint64,),
     "opt_start_time": (str,), "ack_policy": (str,), "ack_wait": (int,), "max_deliver": (int,), "backoff": (list,),
-    "filter_subject": (str,), "filter_subjects": (list,), "replay_policy": (str,), "rate_limit_bps": (int,),
+    "filter_subject": (str,), "filter_subjects": (list,), "replay_policy": (str,), "rate_limit_bps": (Uint64,),
     "sample_freq": (str,), "max_waiting": (int,), "max_ack_pending": (int,), "flow_control": (bool,),
     "headers_only": (bool,), "max_batch": (int,), "max_expires": (int,), "max_bytes": (int,), "deliver_subject": (str,),
     "deliver_group": (str,), "idle_heartbeat": (int,), "inactive_threshold": (int,), "num_replicas": (int,),
@@ -102,6 +105,9 @@ def stream_config(given: Config) -> Config | ApiError:
         return errors.STREAM_CONFIG.of(err="stream name is required and can not contain '.', '*', '>', '%' or blanks")
     subjects = given.get("subjects") or [name]
     refused = _refuse_subjects(subjects)
+    for field, known in STREAM_WORDS.items():
+        if given.get(field, known[0]) not in known:
+            return errors.INVALID_JSON.of(err=f"can not unmarshal {json.dumps(json.dumps(given[field]))}")
     if refused is None:
         refused = _unsupported(given, STREAM_ONLY)
     if refused is None:
@@ -124,12 +130,12 @@ def stream_config(given: Config) -> Config | ApiError:
         config["description"] = given["description"]
     config |= {
         "subjects": list(subjects),
-        "retention": "limits",
+        "retention": given.get("retention", "limits"),
         "max_consumers": limit("max_consumers"),
         "max_msgs": limit("max_msgs"),
         "max_bytes": limit("max_bytes"),
         "max_age": age,
-        "max_msgs_per_subject": -1,
+        "max_msgs_per_subject": limit("max_msgs_per_subject"),
         "max_msg_size": limit("max_msg_size"),
         "discard": given.get("discard", "old"),
         "storage": given.get("storage", "file"),
@@ -137,31 +143,44 @@ def stream_config(given: Config) -> Config | ApiError:
     }
     if given.get("no_ack"):
         config["no_ack"] = True
+    markers = given.get("subject_delete_marker_ttl", 0)
     config |= {
         "duplicate_window": window or (min(age, 120 * SECOND_NS) if age else 120 * SECOND_NS),
         "compression": "none",
         "allow_direct": bool(given.get("allow_direct")),
         "mirror_direct": False,
+        **({"discard_new_per_subject": True} if given.get("discard_new_per_subject") else {}),
         "sealed": False,
         "deny_delete": bool(given.get("deny_delete")),
-        "deny_purge": bool(given.get("deny_purge")),
-        "allow_rollup_hdrs": False,
+        "deny_purge": bool(given.get("deny_purge")) and not markers,
+        "allow_rollup_hdrs": bool(given.get("allow_rollup_hdrs")) or markers > 0,
         "consumer_limits": {},
-        "allow_msg_ttl": False,
-        "metadata": {**_customers(given.get("metadata", {})), "_nats.req.level": "0"},
     }
+    config["allow_msg_ttl"] = bool(given.get("allow_msg_ttl")) or markers > 0
+    if markers > 0:
+        config["subject_delete_marker_ttl"] = markers
+    for field in ("allow_msg_counter", "allow_atomic"):
+        if given.get(field):
+            config[field] = True
+    level = (
+        "2" if given.get("allow_msg_counter") or given.get("allow_atomic") else "1" if config["allow_msg_ttl"] else "0"
+    )
+    config["metadata"] = {**_customers(given.get("metadata", {})), "_nats.req.level": level}
     return config
 
 
 def _refuse_limits(given: Config) -> str | None:
     age, window = given.get("max_age", 0), given.get("duplicate_window", 0)
-    if given.get("storage", "file") not in ("file", "memory"):
-        return f"storage {given['storage']!r} is not supported"
-    if given.get("discard", "old") not in ("old", "new"):
-        return f"discard {given['discard']!r} is not supported"
-    if given.get("discard") == "new" and any(given.get(field, -1) > 0 for field in ("max_msgs", "max_bytes")):
-        return "discard new with limits is not supported"
-    if age < 0 or 0 < age < 100_000_000:
+    if given.get("mirror_direct"):
+        return "stream has no mirror but does have mirror direct"
+    if given.get("discard_new_per_subject"):
+        if given.get("discard", "old") != "new":
+            return "discard new per subject requires discard new policy to be set"
+        if given.get("max_msgs_per_subject", -1) <= 0:
+            return "discard new per subject requires max msgs per subject > 0"
+    if age < 0:
+        return "max age can not be negative"
+    if 0 < age < 100_000_000:
         return "max age needs to be >= 100ms"
     if window < 0:
         return "duplicates window can not be negative"
@@ -173,6 +192,20 @@ def _refuse_limits(given: Config) -> str | None:
         return f"max_msg_size is above the limit of {RECORD_BYTES_MAX} bytes"
     if len(given.get("description", "")) > DESCRIPTION_MAX:
         return f"stream description is too long, maximum allowed is {DESCRIPTION_MAX}"
+    markers = given.get("subject_delete_marker_ttl", 0)
+    if markers < 0:
+        return "subject delete marker TTL must not be negative"
+    if 0 < markers < SECOND_NS:
+        return "subject delete marker TTL must be at least 1 second"
+    if given.get("deny_purge") and given.get("allow_rollup_hdrs") and not markers:
+        return "roll-ups require the purge permission"
+    if given.get("allow_msg_counter"):
+        if given.get("discard") == "new":
+            return "counter stream cannot use discard new"
+        if given.get("allow_msg_ttl") or markers:
+            return "counter stream cannot use message TTLs"
+        if given.get("retention", "limits") != "limits":
+            return "counter stream can only use limits retention"
     return _refuse_metadata(given.get("metadata", {}))
 
 
@@ -190,10 +223,12 @@ def _refuse_subjects(subjects: list[Any]) -> str | None:
     if any(not isinstance(subject, str) or not valid_subject(subject.encode(), True) for subject in subjects):
         return "invalid subject"
     for index, subject in enumerate(subjects):
-        if collide(subject, "$JS.>") or collide(subject, "$SYS.>"):
-            if subject == ">":
-                return "capturing all subjects is not supported"
-            return "subjects that overlap with jetstream api or system api are not supported"
+        if subject == ">":
+            return "capturing all subjects requires no-ack to be true"
+        if collide(subject, "$JS.>") and not subset(subject, "$JS.EVENT.>"):
+            return "subjects that overlap with jetstream api require no-ack to be true"
+        if collide(subject, "$SYS.>"):
+            return "subjects that overlap with system api require no-ack to be true"
         if subject.split(".", 1)[0] == "_thalweg":
             return "subjects beneath _thalweg are reserved"
         for other in subjects[:index]:
@@ -220,13 +255,19 @@ def same_stream(one: Config, other: Config) -> bool:
 
 
 def storage_of(config: Config, durability: str, interval_ms: int) -> StreamConfig:
-    """How the substrate keeps such a stream. Limits that are exact to a record are kept by the executor's timer."""
+    """How the substrate keeps such a stream."""
     size = config["max_bytes"]
+    age = config["max_age"] // 1_000_000 if not config["allow_msg_ttl"] else 0  # else messages expire one by one
     return StreamConfig(
         durability=Durability.OS if config["storage"] == "memory" else Durability(durability),
         interval_ms=interval_ms,
         retention_bytes=size,
         retention_records=config["max_msgs"],
+        retention_ms=age or -1,
+        exact_limits=True,
+        address_records_max=config["max_msgs_per_subject"],
+        discard_new=config["discard"] == "new",
+        address_discard_new=bool(config.get("discard_new_per_subject")),
         segment_bytes=StreamConfig().segment_bytes
         if size < 0
         else max(SEGMENT_BYTES_MIN, min(size // 8, 64 * 1024 * 1024)),
@@ -240,13 +281,26 @@ def patterns_of(config: Config) -> tuple[bytes, ...]:
 
 
 def refuse_update(old: Config, new: Config) -> ApiError | None:
-    """What of a stream cannot change."""
-    for name, words in (("storage", "Storage"), ("retention", "Retention")):
-        if old.get(name) != new.get(name):
-            return errors.STREAM_CONFIG.of(err=f"stream configuration update can not change {words}")
-    for name, words in (("deny_delete", "deny message deletes"), ("deny_purge", "deny purge")):
+    """What of a stream cannot change (nats-server stream.go configUpdateCheck, behaviour)."""
+
+    def cannot(words: str) -> ApiError:
+        return errors.STREAM_CONFIG.of(err=f"stream configuration update can not {words}")
+
+    if old.get("allow_msg_ttl") and not new.get("allow_msg_ttl"):
+        return errors.STREAM_CONFIG.of(err="message TTL status can not be disabled")
+    if old.get("max_consumers") != new.get("max_consumers"):
+        return cannot("change MaxConsumers")
+    if old.get("storage") != new.get("storage"):
+        return cannot("change storage type")
+    if old["retention"] != new["retention"] and "workqueue" in (old["retention"], new["retention"]):
+        return cannot("change retention policy to/from workqueue")
+    for name, words in (("deny_delete", "cancel deny message deletes"), ("deny_purge", "cancel deny purge")):
         if old.get(name) and not new.get(name):
-            return errors.STREAM_CONFIG.of(err=f"stream configuration update can not cancel {words}")
+            return cannot(words)
+    if old.get("allow_msg_counter") and not new.get("allow_msg_counter"):
+        return cannot("change message counter setting")
+    if new.get("allow_msg_counter") and not old.get("allow_msg_counter"):
+        return cannot("change message counter setting")
     return None
 
 
@@ -482,6 +536,12 @@ def _refuse_filters(given: Config) -> ApiError | None:
         if any(collide(subject, other) for other in filters[:index]):
             return errors.FILTERS_OVERLAP
     return None
+
+
+def filters_of(config: Config) -> list[str]:
+    """The subjects that a consumer wants; none: all."""
+    one = config.get("filter_subject")
+    return [one] if one else list(config.get("filter_subjects", ()))
 
 
 def refuse_consumer_update(old: Config, new: Config, bound: bool) -> ApiError | None:

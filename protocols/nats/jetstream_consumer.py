@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.nats.jetstream_config import Config
+from protocols.nats.jetstream_config import Config, filters_of
 from protocols.nats.jetstream_wire import parse_time
 from protocols.nats.mapping import pattern_of
 from substrate.api import Account, Address, Pattern, Record, StreamId
@@ -176,6 +176,7 @@ class Consumer:
     serving: bool = False
     counted: int = 0  # messages that match, from the cursor to ``counted_to``
     counted_to: int = 0
+    removed: int = 0  # positions that were removed in what was counted
     counters: list[Callable[[], None]] = field(default_factory=list)  # who waits for the count
     deleted: bool = False
     armed_ns: int = 0
@@ -194,8 +195,7 @@ class Consumer:
         return str(self.config["ack_policy"])
 
     def filters(self) -> list[str]:
-        one = self.config.get("filter_subject")
-        return [one] if one else list(self.config.get("filter_subjects", ()))
+        return filters_of(self.config)
 
     def pattern(self) -> Pattern:
         """What it wants of its stream."""
@@ -227,7 +227,7 @@ class Consumer:
 
     def forget_read(self) -> None:
         self.window, self.window_at, self.window_end = [], 0, 0
-        self.counted, self.counted_to = 0, self.look
+        self.counted, self.counted_to, self.removed = 0, self.look, 0
 
     # the fold
 

@@ -19,23 +19,28 @@ from protocols.nats.jetstream_config import (
     Config,
     collide,
     consumer_config,
+    filters_of,
     refuse_consumer_update,
     with_versions,
 )
 from protocols.nats.jetstream_consumer import LETTERS, Consumer
-from protocols.nats.jetstream_read import Scan, one_by_one
+from protocols.nats.jetstream_read import one_by_one
 from protocols.nats.jetstream_streams import config_of, page, required_level
 from protocols.nats.jetstream_wire import (
+    EMPTY,
     ZERO_TIME,
     ApiRequest,
     JsonError,
     Reply,
+    Uint64,
     check_fields,
     format_time,
     parse_time,
     read,
 )
+from protocols.nats.mapping import pattern_of
 from substrate.api import Answer, Found, Tail, Topic
+from substrate.interest import Tokens
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -82,6 +87,10 @@ def _create(
     if isinstance(config, ApiError):
         reply.refuse(config)
         return
+    refused = refuse_on_queue(shown, config, list(owner.consumers_of(topic).values()), name)
+    if refused is not None:
+        reply.refuse(refused)
+        return
     deliver = config.get("deliver_subject", "")
     if deliver and any(collide(deliver, subject) for subject in shown["subjects"]):
         reply.refuse(errors.DELIVER_CYCLE)
@@ -100,6 +109,30 @@ def _create(
         _find_start(
             owner, topic, config, lambda start: _make(owner, topic, stream, name, config, start, request, reply)
         )
+
+
+def refuse_on_queue(stream: Config, config: Config, others: list[Consumer], name: str) -> ApiError | None:
+    """What a work queue's consumers cannot be (nats-server consumer.go, behaviour)."""
+    if stream["retention"] != "workqueue":
+        return None
+    if config["ack_policy"] != "explicit":
+        return (
+            errors.WORKQUEUE_ACKS
+            if "deliver_subject" in config or config["ack_policy"] == "all"
+            else errors.PULL_ON_WORKQUEUE
+        )
+    if config["deliver_policy"] != "all":
+        return errors.WORKQUEUE_NOT_ALL
+    name = name or config.get("durable_name", "") or config.get("name", "")
+    mine = filters_of(config)
+    for other in others:
+        if other.name == name:
+            continue
+        if not mine:
+            return errors.WORKQUEUE_UNFILTERED
+        if not other.filters() or any(collide(one, theirs) for one in mine for theirs in other.filters()):
+            return errors.WORKQUEUE_NOT_UNIQUE
+    return None
 
 
 def _named(config: Config, name: str) -> Config:
@@ -182,7 +215,7 @@ def _find_start(owner: JetStream, topic: Topic, config: Config, then: Callable[[
         def found(lasts: list[int]) -> None:
             then(Start(lasts[0] if lasts else upto + 1, upto, lasts))
 
-        jetstream_pull.find_lasts(owner, probe, upto, tail, found)
+        jetstream_pull.find_lasts(owner, probe, upto, found)
 
     owner.tail(topic.streams[0], lasts if config["deliver_policy"] == "last_per_subject" else known)
 
@@ -203,29 +236,31 @@ def _find_first(owner: JetStream, topic: Topic, config: Config, tail: Tail, then
     elif policy == "new":
         then(tail.ordered + 1)
     elif policy == "last":
-        _find_last(owner, topic, config, then)
+        _find_last(owner, topic, config, tail, then)
     else:
-        then(tail.start + 1)
+        owner.query(
+            "next",
+            stream,
+            lambda found: then(
+                found.position + 1 if isinstance(found, Found) and found.position >= 0 else tail.durable + 1
+            ),
+            end=int(tail.durable),
+        )
 
 
-def _find_last(owner: JetStream, topic: Topic, config: Config, then: Callable[[int], None]) -> None:
-    probe = Consumer(topic.account, topic.streams[0], "", "", config, 0, 1)
-    last: list[int] = []
+def _find_last(owner: JetStream, topic: Topic, config: Config, tail: Tail, then: Callable[[int], None]) -> None:
+    filters = Consumer(topic.account, topic.streams[0], "", "", config, 0, 1).filters()
+    patterns: list[Tokens | None] = [pattern_of(one.encode()) for one in filters] or [None]
+    last = [-1]
 
-    def each(records: Any, end: int) -> bool:
-        last[:] = [records[-1].position + 1] if records else last
-        return True
+    def of(pattern: Tokens | None, go_on: Callable[[], None]) -> None:
+        def told(found: Answer) -> None:
+            last[0] = max(last[0], found.position if isinstance(found, Found) else -1)
+            go_on()
 
-    def begin(tail: Any) -> None:
-        if tail is None:
-            then(1)
-        elif not probe.filters():
-            then(max(tail.durable, tail.start + 1))
-        else:
-            Scan(owner, topic.streams[0], tail.start, probe.pattern(), each,
-                 lambda: then(last[0] if last else tail.start + 1)).run()  # fmt: skip
+        owner.query("last", topic.streams[0], told, pattern=pattern, end=int(tail.durable))
 
-    owner.tail(topic.streams[0], begin)
+    one_by_one(patterns, of, lambda: then(last[0] + 1 if last[0] >= 0 else tail.durable + 1))
 
 
 def _make(
@@ -285,6 +320,9 @@ def _change(owner: JetStream, topic: Topic, there: Consumer, config: Config, act
 
 def info(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
     """CONSUMER.INFO.<stream>.<consumer>."""
+    if request.payload.strip() not in EMPTY:
+        reply.refuse(errors.NOT_EMPTY)
+        return
     consumer = _find(owner, request, names, reply)
     if consumer is not None:
         describe(owner, consumer, True, reply.answer)
@@ -330,7 +368,7 @@ def _fields(owner: JetStream, consumer: Consumer, versions: bool) -> dict[str, A
 def delete(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
     """CONSUMER.DELETE.<stream>.<consumer>."""
     topic = owner.topic_of(request.account, names[0])
-    if request.payload.strip():
+    if request.payload.strip() not in EMPTY:
         reply.refuse(errors.NOT_EMPTY)
     elif topic is None:
         reply.refuse(errors.STREAM_NOT_FOUND)
@@ -415,7 +453,7 @@ def reset(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply,
     """CONSUMER.RESET.<stream>.<consumer>: everything above the acknowledged floor, or from ``seq`` on, is delivered anew."""
     try:
         body = (
-            check_fields(read(request.payload), {"seq": (int,)}, "JSApiConsumerResetRequest")
+            check_fields(read(request.payload), {"seq": (Uint64,)}, "JSApiConsumerResetRequest")
             if request.payload.strip()
             else {}
         )

@@ -8,14 +8,15 @@ its batch before the next one gets anything (nats-server takes turns).
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from protocols.nats import jetstream_push
+from protocols.nats import jetstream_keep, jetstream_push
 from protocols.nats.delivery import NatsSink
 from protocols.nats.jetstream_consumer import Consumer, Pull, ranges_of
-from protocols.nats.jetstream_read import READ_BYTES, Scan
+from protocols.nats.jetstream_read import READ_BYTES, one_by_one
 from protocols.nats.jetstream_wire import (
     AckAnswer,
     AckRequest,
@@ -23,12 +24,14 @@ from protocols.nats.jetstream_wire import (
     JsonError,
     Reply,
     check_fields,
+    go_duration,
     parse_duration,
     read,
 )
 from protocols.nats.jetstream_wire import status as status_block
-from protocols.nats.mapping import header_block
+from protocols.nats.mapping import header_block, pattern_of
 from substrate.api import Account, Answer, Batches, ErrorCode, Record, Route, StreamError, Tail
+from substrate.interest import Tokens
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -124,19 +127,6 @@ def _refuse(consumer: Consumer, wanted: dict[str, Any]) -> bytes | None:
     if 0 < config.get("max_bytes", 0) < wanted.get("max_bytes", 0):
         return status_block(409, f"Exceeded MaxRequestMaxBytes of {config['max_bytes']}")
     return None
-
-
-def go_duration(nanoseconds: int) -> str:
-    """As Go prints a time.Duration."""
-    if nanoseconds < 1_000_000_000:
-        for unit, size in (("ms", 1_000_000), ("µs", 1_000)):
-            if nanoseconds >= size:
-                return f"{nanoseconds / size:g}{unit}"
-        return f"{nanoseconds}ns"
-    minutes, rest = divmod(nanoseconds, 60_000_000_000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest / 1_000_000_000:.9f}".rstrip("0").rstrip(".") + "s"
-    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text
 
 
 # endings
@@ -262,58 +252,92 @@ def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> Non
     consumer.counters.append(then)
     if len(consumer.counters) > 1:
         return  # it is being counted
-    pattern = consumer.pattern()
+    Count(owner, consumer).begin()
 
-    def each(records: tuple[Record, ...], end: int) -> bool:
-        consumer.counted += sum(
-            1 for record in records if record.position >= consumer.look - 1 and consumer.wants(record.position + 1)
-        )
-        consumer.counted_to = end + 1
-        return True
 
-    def over() -> None:
-        ready, consumer.counters = consumer.counters, []
+class Count:
+    """Brings ``consumer.counted`` up to what is durable, also where messages were removed since the last time."""
+
+    def __init__(self, owner: JetStream, consumer: Consumer) -> None:
+        self._owner = owner
+        self._consumer = consumer
+        self._stream = consumer.stream_id
+        self._patterns: list[Tokens | None] = [pattern_of(one.encode()) for one in consumer.filters()] or [None]
+
+    def begin(self) -> None:
+        self._owner.tail(self._stream, self._tail)
+
+    def _over(self) -> None:
+        ready, self._consumer.counters = self._consumer.counters, []
         for act in ready:
             act()
 
-    def found_lasts(lasts: list[int]) -> None:
-        consumer.lasts = lasts
-        owner.tail(consumer.stream_id, begin)
-
-    def begin(tail: Tail | None) -> None:
+    def _tail(self, tail: Tail | None) -> None:
+        consumer = self._consumer
         if tail is None:
-            over()
+            self._over()
             return
         if consumer.needs_lasts():
-            find_lasts(owner, consumer, consumer.upto, tail, found_lasts)
+            find_lasts(self._owner, consumer, consumer.upto, self._found_lasts)
             return
-        end = tail.durable
+        self._end = int(tail.durable)
         if consumer.cursor <= tail.start or (consumer.pending and next(iter(consumer.pending)) <= tail.start):
-            owner.decide(consumer, ["trim", tail.start])  # what was before is gone
+            self._owner.decide(consumer, ["trim", tail.start])  # what was before is gone
         if consumer.look <= tail.start or consumer.counted_to < consumer.look:
             consumer.look = max(consumer.look, consumer.cursor)
             consumer.counted, consumer.counted_to = 0, consumer.look
-        if consumer.counted_to > end:
-            over()
-        elif not consumer.filters():
-            consumer.counted += end + 1 - consumer.counted_to
-            consumer.counted_to = end + 1
-            over()
+        self._owner.query("removed", self._stream, self._removed, start=consumer.look - 1, end=max(self._end, 0))
+
+    def _found_lasts(self, lasts: list[int]) -> None:
+        self._consumer.lasts = lasts
+        self.begin()
+
+    def _removed(self, removed: Answer) -> None:
+        consumer = self._consumer
+        if removed != consumer.removed:
+            consumer.removed = removed if isinstance(removed, int) else 0
+            if removed:
+                consumer.counted, consumer.counted_to = 0, consumer.look
+        if consumer.counted_to > self._end:
+            self._over()
+            return
+        start = consumer.counted_to - 1
+        if consumer.lasts is not None and start < consumer.upto:
+            self._of_lasts(start)
+            start = consumer.upto
+        self._start = start
+        consumer.counted_to = self._end + 1
+        if start >= self._end:
+            self._over()
         else:
-            Scan(owner, consumer.stream_id, consumer.counted_to - 1, pattern, each, over).run()
+            one_by_one(self._patterns, self._more, self._over)
 
-    owner.tail(consumer.stream_id, begin)
+    def _of_lasts(self, start: int) -> None:
+        lasts = self._consumer.lasts or []
+        self._consumer.counted += len(lasts) - bisect.bisect_left(lasts, start + 1)
+
+    def _more(self, pattern: Tokens | None, go_on: Callable[[], None]) -> None:
+        def counted(number: Answer) -> None:
+            self._consumer.counted += number if isinstance(number, int) else 0
+            go_on()
+
+        self._owner.query("count", self._stream, counted, pattern=pattern, start=self._start, end=self._end)
 
 
-def find_lasts(owner: JetStream, consumer: Consumer, upto: int, tail: Tail, then: Callable[[list[int]], None]) -> None:
+def find_lasts(owner: JetStream, consumer: Consumer, upto: int, then: Callable[[list[int]], None]) -> None:
     """The last sequence of each subject that the consumer wants, among those up to ``upto``; ascending."""
-    last: dict[bytes, int] = {}
+    lasts: set[int] = set()
 
-    def each(records: tuple[Record, ...], end: int) -> bool:
-        last.update((record.address, record.position + 1) for record in records if record.position < upto)
-        return end < upto
+    def of(pattern: Tokens, go_on: Callable[[], None]) -> None:
+        def told(found: Answer) -> None:
+            if isinstance(found, tuple):
+                lasts.update(last + 1 for _, _, last in found)
+            go_on()
 
-    Scan(owner, consumer.stream_id, tail.start, consumer.pattern(), each, lambda: then(sorted(last.values()))).run()
+        owner.query("addresses", consumer.stream_id, told, pattern=pattern, end=upto)
+
+    patterns = [pattern_of(one.encode()) for one in consumer.filters()]
+    one_by_one(patterns, of, lambda: then(sorted(lasts)))
 
 
 def _count(owner: JetStream, consumer: Consumer) -> bool:
@@ -396,6 +420,8 @@ def _serve_first(owner: JetStream, consumer: Consumer) -> bool:
             if push is not None and route.queues:
                 sinks = owner.draw(route)
         consumer.counted = counted
+        if consumer.acks == "none":
+            jetstream_keep.acknowledged(owner, consumer, [sequence for sequence, _ in taken])
         if pull.max_bytes:
             pull.max_bytes = bytes_left or -1
         _delivered(owner, consumer, pull, len(taken))
@@ -633,6 +659,7 @@ class _Acks:
             commit = owner.decide(self.consumer, ["retry", self.retries])
         if self.done:
             commit = owner.decide(self.consumer, ["ack", owner.world.now_ns, ranges_of(sorted(self.done))])
+            commit = max(commit, jetstream_keep.acknowledged(owner, self.consumer, self.done))
         elif self.confirms and not commit:
             # acknowledged before, perhaps not durably yet: what is recorded behind it is durable after it
             commit = owner.decide(self.consumer, ["ack", self.consumer.acked_ns, []])

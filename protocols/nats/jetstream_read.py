@@ -1,7 +1,6 @@
 """Reading streams for the JetStream executor, a piece a turn, so that a long stream stalls nobody.
 
-``Scan`` walks a stream's records up to its durable end; ``Totals`` keeps what STREAM.INFO tells of a stream: counted once,
-then only what is new. Both go on when the world answers, at once or later.
+``Scan`` walks a stream's records up to its durable end; it goes on when the world answers, at once or later.
 """
 
 from __future__ import annotations
@@ -9,9 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from protocols.nats.mapping import header_block, subject_of_address
-from substrate.api import Batches, Pattern, Record, StreamId, Tail
-from substrate.interest import Tokens
+from substrate.api import Batches, Pattern, Record, StreamId
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -20,9 +17,6 @@ Item = TypeVar("Item")
 READ_BYTES = 256 * 1024
 PIECES_A_TURN = 2
 """Of one walk: a turn must not hold the others for long."""
-SUBJECTS_MAX = 100_000
-STORED_OVERHEAD = 30
-"""What nats-server's file store counts for a message beside its subject, headers and payload."""
 
 
 class Scan:
@@ -107,53 +101,3 @@ def one_by_one(
         done()
 
     run()
-
-
-class Totals:
-    """Of one stream: messages' bytes as nats-server counts them, and how many of each subject."""
-
-    def __init__(self, owner: JetStream, stream: StreamId) -> None:
-        self._owner = owner
-        self._stream = stream
-        self._start = -1
-        self._end = 0
-        self._then: list[Callable[[], None]] = []
-        self.bytes = 0
-        self.subjects: dict[bytes, int] = {}
-        self.first_ms = 0
-        self.last_ms = 0
-
-    def bring_up(self, tail: Tail, then: Callable[[], None]) -> None:
-        """Call ``then`` once all that is durable now is counted."""
-        if self._start != tail.start:
-            self._start, self._end, self.bytes = tail.start, tail.start, 0
-            self.subjects = {}
-        if self._end >= tail.durable and not self._then:
-            then()
-            return
-        self._then.append(then)
-        if len(self._then) == 1:
-            Scan(self._owner, self._stream, self._end, Tokens(b"%#"), self._count, self._ready).run()
-
-    def _count(self, records: tuple[Record, ...], end: int) -> bool:
-        for record in records:
-            if record.position == self._start:
-                self.first_ms = record.timestamp_ms
-            self.last_ms = record.timestamp_ms
-            self.bytes += stored_bytes(record)
-            if record.address in self.subjects or len(self.subjects) < SUBJECTS_MAX:
-                self.subjects[record.address] = self.subjects.get(record.address, 0) + 1
-        self._end = end
-        return True
-
-    def _ready(self) -> None:
-        ready, self._then = self._then, []
-        for then in ready:
-            then()
-
-
-def stored_bytes(record: Record) -> int:
-    """Of one message as nats-server's file store counts it."""
-    block = header_block(record.headers) if record.headers else b""
-    size = STORED_OVERHEAD + len(subject_of_address(record.address)) + len(record.value or b"")
-    return size + len(block) + 4 if block else size

@@ -1,19 +1,18 @@
-"""JetStream's stream API: INFO, STREAM.CREATE, UPDATE, INFO, DELETE, PURGE, NAMES, LIST, MSG.GET, and DIRECT.GET.
+"""JetStream's stream API: INFO, STREAM.CREATE, UPDATE, INFO, DELETE, NAMES, LIST.
 
 Spoken: nats-server 2.15. A stream is a topic of one partition: the executor ``topics`` creates, changes and deletes it,
 its configuration stands in the topic's options. A topic that Kafka created appears with the configuration that its
-captures amount to. Limits by age and by number of messages hold to the record (checked each second and on INFO); by bytes
-to the segment. Not built, and refused: MSG.DELETE, SNAPSHOT, RESTORE, PURGE with a filter, DIRECT.GET of batches.
+captures amount to. Limits are the stream layer's, exact to the message. Not built, and refused: SNAPSHOT, RESTORE.
+Single messages are in jetstream_messages.py.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from protocols.nats import errors
+from protocols.nats import errors, jetstream_messages
 from protocols.nats.errors import ApiError
 from protocols.nats.jetstream_config import (
     STREAM_FIELDS,
@@ -25,41 +24,41 @@ from protocols.nats.jetstream_config import (
     stream_config,
     with_versions,
 )
-from protocols.nats.jetstream_read import Scan, one_by_one
+from protocols.nats.jetstream_read import one_by_one
 from protocols.nats.jetstream_wire import (
+    EMPTY,
     OPTION,
     ZERO_TIME,
     ApiRequest,
+    Fields,
+    Int,
     JsonError,
-    Message,
     Reply,
     check_fields,
     format_time,
     read,
-    status,
     stream_name,
     write,
 )
-from protocols.nats.mapping import header_block, pattern_of, subject_address, subject_of_address, subject_of_pattern
+from protocols.nats.mapping import pattern_of, subject_of_address, subject_of_pattern
 from protocols.nats.wire import valid_subject
 from substrate.address import join
 from substrate.api import (
+    Address,
     AlterTopic,
     Answer,
-    Batches,
     Called,
     CreateTopic,
     DeleteTopic,
     Durability,
     Found,
-    Pattern,
     Position,
     Record,
     StreamError,
     Tail,
     Topic,
 )
-from substrate.interest import ONE, SOME, Tokens
+from substrate.interest import ONE, SOME
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -102,7 +101,7 @@ def required_level(request: ApiRequest, reply: Reply) -> bool:
 def page(request: ApiRequest, items: list[Item], most: int, reply: Reply) -> tuple[dict[str, Any], list[Item]] | None:
     """The part of a list that the request's ``offset`` asks for; None: it was refused."""
     try:
-        fields = {"offset": (int,), "subject": (str,)}
+        fields: Fields = {"offset": (Int,), "subject": (str,)}
         body = check_fields(read(request.payload), fields, "ApiPagedRequest") if request.payload.strip() else {}
     except JsonError as error:
         reply.refuse(errors.INVALID_JSON.of(err=error))
@@ -123,37 +122,25 @@ def account_info(owner: JetStream, request: ApiRequest, names: list[str], reply:
         "memory_max_stream_bytes": -1, "storage_max_stream_bytes": -1, "max_bytes_required": False,
     }  # fmt: skip
 
-    storage = [0]
+    used = {"memory": 0, "storage": 0}
 
     def add(topic: Topic, go_on: Callable[[], None]) -> None:
-        def counted(tail: Tail | None, size: int) -> None:
-            storage[0] += size
+        def counted(size: Answer) -> None:
+            used["memory" if owner.config_of(topic)["storage"] == "memory" else "storage"] += (
+                size if isinstance(size, int) else 0
+            )
             go_on()
 
-        totals(owner, topic, counted)
+        owner.query("bytes", topic.streams[0], counted)
 
     def done() -> None:
         reply.answer({
-            "memory": 0, "storage": storage[0], "reserved_memory": 0, "reserved_storage": 0, "streams": len(topics),
+            **used, "reserved_memory": 0, "reserved_storage": 0, "streams": len(topics),
             "consumers": consumers, "limits": limits,
             "api": {"level": API_LEVEL, "total": owner.api_total - 1, "errors": owner.api_errors},
         })  # fmt: skip
 
     one_by_one(topics, add, done)
-
-
-def totals(owner: JetStream, topic: Topic, then: Callable[[Tail | None, int], None]) -> None:
-    """The stream's marks and its bytes, once counted."""
-    stream = topic.streams[0]
-    counted = owner.totals_of(stream)
-
-    def known(tail: Tail | None) -> None:
-        if tail is None:
-            then(None, 0)
-        else:
-            counted.bring_up(tail, lambda: then(tail, counted.bytes))
-
-    owner.tail(stream, known)
 
 
 # creating and changing
@@ -180,6 +167,7 @@ def create(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         if topic is not None:
             commit = answer.commit if isinstance(answer, Called) else 0
             advise(owner, topic, "create", "CREATED")
+            owner.follow(topic)
             describe(owner, topic, True, lambda fields: reply.answer({**fields, "did_create": True}, commit))
 
     wanted = CreateTopic(
@@ -215,6 +203,7 @@ def update(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         if now is not None:
             commit = answer.commit if isinstance(answer, Called) else 0
             advise(owner, topic, "modify", "UPDATED")
+            owner.follow(now)
             describe(owner, now, True, lambda fields: reply.answer(fields, commit))
 
     wanted = AlterTopic(
@@ -275,29 +264,82 @@ def _topic_or_refuse(answer: Answer, other: ApiError, reply: Reply) -> Topic | N
 # telling
 
 
+class State:
+    """What STREAM.INFO tells of a stream's messages, asked of the stream layer; ``then(fields)`` once all is known."""
+
+    def __init__(self, owner: JetStream, topic: Topic, then: Callable[[dict[str, Any]], None]) -> None:
+        self._owner = owner
+        self._topic = topic
+        self._stream = topic.streams[0]
+        self._then = then
+        self.fields: dict[str, Any] = {
+            "messages": 0, "bytes": 0, "first_seq": 0, "first_ts": ZERO_TIME, "last_seq": 0, "last_ts": ZERO_TIME,
+        }  # fmt: skip
+
+    def begin(self) -> None:
+        self._owner.tail(self._stream, self._tail)
+
+    def _tail(self, tail: Tail | None) -> None:
+        if tail is None or not tail.durable:
+            self._done()
+            return
+        self._end = int(tail.durable)
+        self.fields["last_seq"] = self._end
+        self.fields["first_seq"] = self._end + 1
+        self._owner.query("next", self._stream, self._first, end=self._end)
+
+    def _first(self, answer: Answer) -> None:
+        if isinstance(answer, Found) and answer.position >= 0:
+            self.fields["first_seq"] = answer.position + 1
+            jetstream_messages.record_at(self._owner, self._topic, int(answer.position), self._oldest)
+        else:
+            self._newest(None)
+
+    def _oldest(self, record: Record | None) -> None:
+        if record is not None:
+            self.fields["first_ts"] = format_time(record.timestamp_ms * 1_000_000)
+        self._owner.query("last", self._stream, self._last, end=self._end)
+
+    def _last(self, answer: Answer) -> None:
+        position = int(answer.position) if isinstance(answer, Found) else -1
+        if position < 0:
+            self._newest(None)
+        else:
+            jetstream_messages.record_at(self._owner, self._topic, position, self._newest)
+
+    def _newest(self, record: Record | None) -> None:
+        if record is not None:
+            self._owner.last_ms[self._stream] = record.timestamp_ms
+        if self._stream in self._owner.last_ms:
+            self.fields["last_ts"] = format_time(self._owner.last_ms[self._stream] * 1_000_000)
+        self._owner.query("count", self._stream, self._messages, end=self._end)
+
+    def _messages(self, count: Answer) -> None:
+        self.fields["messages"] = count if isinstance(count, int) else 0
+        self._owner.query("bytes", self._stream, self._bytes)
+
+    def _bytes(self, size: Answer) -> None:
+        self.fields["bytes"] = size if isinstance(size, int) else 0
+        self._owner.subjects_of(self._stream, self._end, self._subjects)
+
+    def _subjects(self, count: int) -> None:
+        if count:
+            self.fields["num_subjects"] = count
+        deleted = self.fields["last_seq"] - self.fields["first_seq"] + 1 - self.fields["messages"]
+        if deleted > 0:
+            self.fields["num_deleted"] = deleted
+        self._done()
+
+    def _done(self) -> None:
+        self.fields["consumer_count"] = len(self._owner.consumers_of(self._topic))
+        self._then(self.fields)
+
+
 def describe(owner: JetStream, topic: Topic, versions: bool, then: Callable[[dict[str, Any]], None]) -> None:
     """What STREAM.INFO tells, once all that is durable is counted."""
-    apply_limits(owner, topic)
 
-    def known(tail: Tail | None, size: int) -> None:
-        counted = owner.totals_of(topic.streams[0])
+    def known(state: dict[str, Any]) -> None:
         config = config_of(topic)
-        first = last = messages = 0
-        if tail is not None:
-            messages = tail.durable - tail.start
-            last = tail.durable
-            first = tail.start + 1 if messages or last else 0
-        state: dict[str, Any] = {
-            "messages": messages,
-            "bytes": size,
-            "first_seq": first,
-            "first_ts": format_time(counted.first_ms * 1_000_000) if messages else ZERO_TIME,
-            "last_seq": last,
-            "last_ts": format_time(counted.last_ms * 1_000_000) if last and counted.last_ms else ZERO_TIME,
-        }
-        if counted.subjects and messages:
-            state["num_subjects"] = len(counted.subjects)
-        state["consumer_count"] = len(owner.consumers_of(topic))
         then({
             "config": with_versions(config) if versions else config,
             "created": format_time(topic.created_ms * 1_000_000),
@@ -305,7 +347,33 @@ def describe(owner: JetStream, topic: Topic, versions: bool, then: Callable[[dic
             "ts": format_time(owner.world.now_ns),
         })  # fmt: skip
 
-    totals(owner, topic, known)
+    apply_age(owner, topic, State(owner, topic, known).begin)
+
+
+def apply_age(owner: JetStream, topic: Topic, then: Callable[[], None]) -> None:
+    """Trim what is older than ``max_age`` now (the stream layer comes by every few seconds only)."""
+    age_ns = owner.config_of(topic)["max_age"]
+    stream = topic.streams[0]
+    if age_ns <= 0 or owner.config_of(topic)["allow_msg_ttl"]:
+        then()
+        return
+
+    def known(tail: Tail | None) -> None:
+        if tail is None or tail.durable <= tail.start:
+            then()
+            return
+        oldest_ms = (owner.world.now_ns - age_ns) // 1_000_000 + 1
+        owner.query("find_time", stream, lambda found: trim(tail, found), time_ms=oldest_ms)
+
+    def trim(tail: Tail, found: Answer) -> None:
+        if isinstance(found, Found):
+            before = found.position if found.position >= 0 else tail.durable
+            if before > tail.start:
+                owner.touched(topic)
+                owner.world.trim(stream, Position(before))
+        then()
+
+    owner.tail(stream, known)
 
 
 def info(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
@@ -315,7 +383,7 @@ def info(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, 
         reply.refuse(errors.STREAM_NOT_FOUND)
         return
     try:
-        fields = {"offset": (int,), "deleted_details": (bool,), "subjects_filter": (str,)}
+        fields: Fields = {"offset": (Int,), "deleted_details": (bool,), "subjects_filter": (str,)}
         body = check_fields(read(request.payload), fields, "JSApiStreamInfoRequest") if request.payload.strip() else {}
     except JsonError as error:
         reply.refuse(errors.INVALID_JSON.of(err=error))
@@ -325,22 +393,52 @@ def info(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, 
         reply.refuse(errors.BAD_REQUEST)
         return
 
+    stream = topic.streams[0]
+
     def known(fields: dict[str, Any]) -> None:
-        paged = {"total": 0, "offset": 0, "limit": 0}
         if wanted:
-            pattern = pattern_of(wanted.encode())
-            counted = owner.totals_of(topic.streams[0]).subjects
-            found = sorted((subject_of_address(a), n) for a, n in counted.items() if pattern.matches(a))  # type: ignore[arg-type]
-            offset = min(max(body.get("offset", 0), 0), len(found))
-            shown = found[offset : offset + SUBJECTS_PAGE]
-            if found:
-                consumers = fields["state"].pop("consumer_count")  # stands behind them
-                fields["state"]["subjects"] = {subject.decode("utf-8", "replace"): count for subject, count in shown}
-                fields["state"]["consumer_count"] = consumers
-                paged = {"total": len(found), "offset": offset, "limit": SUBJECTS_PAGE}
-        reply.answer({**paged, **fields})
+            counted = lambda found: subjects(fields, found if isinstance(found, tuple) else ())  # noqa: E731
+            owner.query(
+                "addresses", stream, counted, pattern=pattern_of(wanted.encode()), end=fields["state"]["last_seq"]
+            )
+        else:
+            details(fields, {"total": 0, "offset": 0, "limit": 0})
+
+    def subjects(fields: dict[str, Any], found: tuple[tuple[Address, int, int], ...]) -> None:
+        offset = min(max(body.get("offset", 0), 0), len(found))
+        paged = {"total": 0, "offset": 0, "limit": 0}
+        if found:
+            page = found[offset : offset + SUBJECTS_PAGE]
+            counts = {subject_of_address(address).decode("utf-8", "replace"): count for address, count, _ in page}
+            _behind(fields["state"], "num_subjects", "subjects", dict(sorted(counts.items())))
+            paged = {"total": len(found), "offset": offset, "limit": SUBJECTS_PAGE}
+        details(fields, paged)
+
+    def details(fields: dict[str, Any], paged: dict[str, int]) -> None:
+        state = fields["state"]
+        if not body.get("deleted_details") or "num_deleted" not in state:
+            reply.answer({**paged, **fields})
+            return
+
+        def gaps(there: list[int]) -> None:
+            found = set(there)
+            missing = [one + 1 for one in range(state["first_seq"] - 1, state["last_seq"]) if one not in found]
+            _behind(state, "num_deleted", "deleted", missing)
+            reply.answer({**paged, **fields})
+
+        jetstream_messages.positions_of(owner, topic, None, state["first_seq"] - 1, state["last_seq"], gaps)
 
     describe(owner, topic, True, known)
+
+
+def _behind(state: dict[str, Any], before: str, name: str, value: object) -> None:
+    """Put a field where nats-server has it."""
+    items = list(state.items())
+    state.clear()
+    for key, kept in items:
+        state[key] = kept
+        if key == before:
+            state[name] = value
 
 
 def names_of(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
@@ -394,7 +492,7 @@ def _matching(owner: JetStream, request: ApiRequest) -> list[tuple[str, Topic]]:
 def delete(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
     """STREAM.DELETE.<stream>: its consumers go with it."""
     topic = owner.topic_of(request.account, names[0])
-    if request.payload.strip():
+    if request.payload.strip() not in EMPTY:
         reply.refuse(errors.NOT_EMPTY)
         return
     if topic is None:
@@ -407,200 +505,11 @@ def delete(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply
         commit = answer.commit if isinstance(answer, Called) else 0
         for consumer in list(owner.consumers_of(topic).values()):
             commit = max(commit, owner.drop(consumer))
-        owner.totals.pop(topic.streams[0], None)
+        owner.forget(topic.streams[0])
         advise(owner, topic, "delete", "DELETED")
         reply.answer({"success": True}, commit)
 
     owner.world.call("topics", DeleteTopic(request.account, topic.name), owner.ask(deleted))
-
-
-def purge(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
-    """STREAM.PURGE.<stream>: everything, below ``seq``, or but the last ``keep``."""
-    topic = owner.topic_of(request.account, names[0])
-    try:
-        fields = {"filter": (str,), "seq": (int,), "keep": (int,)}
-        body = check_fields(read(request.payload), fields, "JSApiStreamPurgeRequest") if request.payload.strip() else {}
-    except JsonError as error:
-        reply.refuse(errors.INVALID_JSON.of(err=error))
-        return
-    if topic is None:
-        reply.refuse(errors.STREAM_NOT_FOUND)
-    elif body.get("seq") and body.get("keep"):
-        reply.refuse(errors.BAD_REQUEST)
-    elif config_of(topic).get("deny_purge"):
-        reply.refuse(errors.STREAM_GENERAL.of(err="stream purge not permitted"))
-    elif body.get("filter") and body["filter"] != ">":
-        reply.refuse(errors.STREAM_GENERAL.of(err="purge with a filter is not supported"))
-    else:
-
-        def known(tail: Tail | None) -> None:
-            if tail is None:
-                reply.refuse(errors.STREAM_NOT_FOUND)
-                return
-            before = tail.durable
-            if body.get("seq"):
-                before = Position(min(before, max(body["seq"] - 1, 0)))
-            elif body.get("keep"):
-                before = Position(max(before - body["keep"], 0))
-            if before > tail.start:
-                owner.world.trim(topic.streams[0], before)
-            reply.answer({"success": True, "purged": max(before - tail.start, 0)})
-
-        owner.tail(topic.streams[0], known)
-
-
-def limited(topic: Topic) -> bool:
-    """Whether a stream of JetStream's has limits that are exact to the message. Asked of every topic each second."""
-    kept = topic.options.get(OPTION)
-    return kept is not None and not ('"max_msgs":-1,' in kept and '"max_age":0,' in kept)
-
-
-def apply_limits(owner: JetStream, topic: Topic) -> None:
-    """Trim what the stream's limits by age and number do not keep any more."""
-    if not limited(topic):
-        return
-    config = config_of(topic)
-    stream = topic.streams[0]
-
-    def found(answer: Answer, tail: Tail) -> None:
-        before = tail.durable - config["max_msgs"] if config["max_msgs"] > 0 else 0
-        if isinstance(answer, Found):
-            before = max(before, answer.position if answer.position >= 0 else tail.durable)
-        if before > tail.start:
-            owner.world.trim(stream, Position(before))
-
-    def known(tail: Tail | None) -> None:
-        if tail is None or tail.durable <= tail.start:
-            return
-        if config["max_age"] <= 0:
-            found(None, tail)
-            return
-        oldest_ms = (owner.world.now_ns - config["max_age"]) // 1_000_000
-        owner.world.query("find_time", stream, owner.ask(lambda answer: found(answer, tail)), time_ms=oldest_ms)
-
-    owner.tail(stream, known)
-
-
-# single messages
-
-
-def message_get(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
-    """STREAM.MSG.GET.<stream>: by ``seq``, ``last_by_subj``, or ``next_by_subj`` from ``seq`` on."""
-
-    def found(record: Record | None) -> None:
-        if record is None:
-            reply.refuse(errors.NO_MESSAGE)
-            return
-        block = header_block(record.headers)
-        message: dict[str, Any] = {
-            "subject": subject_of_address(record.address).decode("utf-8", "replace"),
-            "seq": record.position + 1,
-        }
-        if block:
-            message["hdrs"] = base64.b64encode(block).decode()
-        if record.value:
-            message["data"] = base64.b64encode(record.value).decode()
-        message["time"] = format_time(record.timestamp_ms * 1_000_000)
-        reply.answer({"message": message})
-
-    topic = owner.topic_of(request.account, names[0])
-    try:
-        body = _read_get(request.payload)
-    except JsonError as error:
-        reply.refuse(errors.INVALID_JSON.of(err=error))
-        return
-    if topic is None:
-        reply.refuse(errors.STREAM_NOT_FOUND)
-    elif not _get(owner, topic, body, found):
-        reply.refuse(errors.BAD_REQUEST)
-
-
-def direct_get(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
-    """DIRECT.GET.<stream>[.<subject>]: one message, as a message with headers."""
-    topic = owner.topic_of(request.account, names[0])
-    if topic is None or not config_of(topic)["allow_direct"]:
-        reply.nobody()
-        return
-    name = names[0]
-
-    def found(record: Record | None) -> None:
-        if record is None:
-            reply.message(Message(status(404, "Message Not Found"), b""))
-            return
-        block = header_block(record.headers) or b"NATS/1.0\r\n\r\n"
-        more = (
-            f"Nats-Stream: {name}\r\nNats-Subject: {subject_of_address(record.address).decode('utf-8', 'replace')}\r\n"
-            f"Nats-Sequence: {record.position + 1}\r\nNats-Time-Stamp: {format_time(record.timestamp_ms * 1_000_000)}\r\n\r\n"
-        )
-        reply.message(Message(block[:-2] + more.encode(), record.value or b""))
-
-    try:
-        body = _read_get(request.payload) if request.payload.strip() else {}
-    except JsonError:
-        body = {}
-    if len(names) > 1:
-        body = {"last_by_subj": ".".join(names[1:])} if not request.payload.strip() else {}
-    if not body or not _get(owner, topic, body, found):
-        reply.message(Message(status(408, "Bad Request" if request.payload.strip() else "Empty Request"), b""))
-
-
-def _read_get(payload: bytes) -> dict[str, Any]:
-    fields = {"seq": (int,), "last_by_subj": (str,), "next_by_subj": (str,)}
-    return check_fields(read(payload), fields, "JSApiMsgGetRequest")
-
-
-def _get(owner: JetStream, topic: Topic, body: dict[str, Any], then: Callable[[Record | None], None]) -> bool:
-    """Find the message that is asked for; False: the question makes no sense."""
-    sequence, last, following = body.get("seq", 0), body.get("last_by_subj"), body.get("next_by_subj")
-    if (last and (sequence or following)) or (not last and not following and sequence <= 0) or sequence < 0:
-        return False
-    subject = (last or following or "").encode()
-    if subject and not valid_subject(subject, True):
-        return False
-    stream = topic.streams[0]
-
-    def at(position: int, pattern: Pattern, exact: bool) -> None:
-        def got(answer: Answer) -> None:
-            records = answer.records if isinstance(answer, Batches) else ()
-            then(records[0] if records and (not exact or records[0].position == position) else None)
-
-        owner.read(stream, position, 1, pattern, got)
-
-    if last and valid_subject(subject):
-
-        def known(answer: Answer) -> None:
-            if isinstance(answer, Found) and answer.position >= 0:
-                at(answer.position, Tokens(b"%#"), True)
-            else:
-                then(None)
-
-        owner.world.query("last", stream, owner.ask(known), address=subject_address(subject))
-    elif last or following:
-        _walk(owner, topic, max(sequence - 1, 0), pattern_of(subject), bool(following), then)
-    else:
-        at(sequence - 1, Tokens(b"%#"), True)
-    return True
-
-
-def _walk(
-    owner: JetStream, topic: Topic, start: int, pattern: Pattern, first: bool, then: Callable[[Record | None], None]
-) -> None:
-    """The first or the last message that matches, at or above a position."""
-    kept: list[Record] = []
-
-    def each(records: tuple[Record, ...], end: int) -> bool:
-        if records:
-            kept[:] = [records[0] if first else records[-1]]
-        return not (first and kept)
-
-    def begin(tail: Tail | None) -> None:
-        if tail is None:
-            then(None)
-        else:
-            over = lambda: then(kept[0] if kept else None)  # noqa: E731
-            Scan(owner, topic.streams[0], max(start, tail.start), pattern, each, over).run()
-
-    owner.tail(topic.streams[0], begin)
 
 
 def unsupported(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply, session: object) -> None:
@@ -617,13 +526,13 @@ ROUTES: dict[tuple[str, ...], tuple[Any, str, int, int]] = {
     ("STREAM", "UPDATE"): (update, "stream_update", 1, 1),
     ("STREAM", "INFO"): (info, "stream_info", 1, 1),
     ("STREAM", "DELETE"): (delete, "stream_delete", 1, 1),
-    ("STREAM", "PURGE"): (purge, "stream_purge", 1, 1),
+    ("STREAM", "PURGE"): (jetstream_messages.purge, "stream_purge", 1, 1),
     ("STREAM", "NAMES"): (names_of, "stream_names", 0, 0),
     ("STREAM", "LIST"): (list_of, "stream_list", 0, 0),
-    ("STREAM", "MSG", "GET"): (message_get, "stream_msg_get", 1, 1),
-    ("STREAM", "MSG", "DELETE"): (unsupported, "stream_msg_delete", 1, 1),
+    ("STREAM", "MSG", "GET"): (jetstream_messages.message_get, "stream_msg_get", 1, 1),
+    ("STREAM", "MSG", "DELETE"): (jetstream_messages.message_delete, "stream_msg_delete", 1, 1),
     ("STREAM", "SNAPSHOT"): (unsupported, "stream_snapshot", 1, 1),
     ("STREAM", "RESTORE"): (unsupported, "stream_restore", 1, 1),
-    ("DIRECT", "GET"): (direct_get, "direct_get", 1, 300),
+    ("DIRECT", "GET"): (jetstream_messages.direct_get, "direct_get", 1, 300),
 }
 """Subject after ``$JS.API.`` -> handler, kind of its answer, fewest and most tokens that follow."""

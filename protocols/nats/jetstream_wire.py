@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ WINDOW_NS = 120_000_000_000
 OPTION = "jetstream"
 """The key of a topic's options under which its JetStream configuration is kept, as JSON."""
 NAME_BYTES_MAX = 255
+EMPTY = (b"", b"{}")
+"""What asks for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +79,29 @@ class StreamFacts:
     quoted: bytes
     acks: bool
     window_ms: int
+    rollup: bool = False
+    ttl: bool = False
+    counter: bool = False
+    atomic: bool = False
+    looks: bool = False
+    """Every message is looked at on its own: one without headers may be refused, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expectations:
+    """What a message's headers ask for."""
+
     conditions: Conditions | None
+    rollup: str = ""
+    increment: int | None = None
+    batch: str = ""
+    batch_sequence: int = 0
+    batch_commit: str = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the executor has to store it."""
+        return bool(self.rollup) or self.increment is not None
 
 
 def stream_name(topic: Topic) -> str | None:
@@ -106,11 +126,16 @@ def stream_facts(topic: Topic) -> StreamFacts | None:
         return None
     config = json.loads(topic.options.get(OPTION, "{}"))
     window_ms = int(config.get("duplicate_window", WINDOW_NS)) // 1_000_000
-    return StreamFacts(name, quote(name), not config.get("no_ack", False), window_ms)
+    counter = bool(config.get("allow_msg_counter"))
+    return StreamFacts(
+        name, quote(name), not config.get("no_ack", False), window_ms,
+        rollup=bool(config.get("allow_rollup_hdrs")) and not config.get("deny_purge"), ttl=bool(config.get("allow_msg_ttl")),
+        counter=counter, atomic=bool(config.get("allow_atomic")), looks=counter,
+    )  # fmt: skip
 
 
 def expectations_of(
-    headers: Headers, block_bytes: int, facts: StreamFacts, address: Address
+    headers: Headers, block_bytes: int, payload_bytes: int, facts: StreamFacts, address: Address
 ) -> Expectations | ApiError:
     """What a message's headers ask of the stream (nats-server 2.15 server/stream.go processJetStreamMsg, behaviour)."""
     if block_bytes > HEADER_BYTES_MAX:
@@ -119,47 +144,115 @@ def expectations_of(
     for name, value in headers:
         if name.startswith(b"Nats-") and name not in found:
             found[name] = value or b""
-    if len(found) == 1 and found.get(b"Nats-Msg-Id"):
+    if len(found) == 1 and found.get(b"Nats-Msg-Id") and not facts.counter:
         return Expectations(Conditions(message_id=found[b"Nats-Msg-Id"], window_ms=facts.window_ms))
-    for name, refusal in _NOT_BUILT.items():
-        if name in found:
-            return refusal
+    refused = _refuse_features(found, payload_bytes, facts)
+    if refused is not None:
+        return refused
     if found.get(b"Nats-Expected-Stream", facts.name.encode()) != facts.name.encode():
         return errors.EXPECTED_STREAM
     tail = _sequence(found, b"Nats-Expected-Last-Sequence")
     last = _sequence(found, b"Nats-Expected-Last-Subject-Sequence")
     where = found.get(b"Nats-Expected-Last-Subject-Sequence-Subject")
-    if tail == -1 or last == -1 or (where is not None and (last is None or not valid_subject(where))):
+    if where is not None and last is None:
+        return errors.EXPECTED_SUBJECT_ALONE
+    if where is not None and not valid_subject(where):
         return errors.BAD_REQUEST
     message_id = found.get(b"Nats-Msg-Id") or None
     last_id = found.get(b"Nats-Expected-Last-Msg-Id")
-    if tail is None and last is None and message_id is None and last_id is None:
-        return Expectations(None)
     at = None if last is None else (address if where is None else subject_address(where), last - 1)
+    conditions = None
+    if not (tail is None and last is None and message_id is None and last_id is None):
+        conditions = Conditions(
+            tail=tail, last=at, last_message_id=last_id, message_id=message_id, window_ms=facts.window_ms
+        )
+    increment = found.get(b"Nats-Incr")
     return Expectations(
-        Conditions(tail=tail, last=at, last_message_id=last_id, message_id=message_id, window_ms=facts.window_ms)
+        conditions,
+        found.get(b"Nats-Rollup", b"").decode().lower(),
+        int(increment) if increment is not None else None,
+        found.get(b"Nats-Batch-Id", b"").decode("utf-8", "replace"),
+        _sequence(found, b"Nats-Batch-Sequence") or 0,
+        found.get(b"Nats-Batch-Commit", b"").decode("utf-8", "replace"),
     )
 
 
+def _refuse_features(found: dict[bytes, bytes], payload_bytes: int, facts: StreamFacts) -> ApiError | None:
+    """What of a message's headers its stream does not do, or not so."""
+    if b"Nats-Schedule" in found:
+        return errors.SCHEDULES_DISABLED
+    if b"Nats-Batch-Id" in found:
+        refused = _refuse_batch(found, facts)
+        if refused is not None:
+            return refused
+    ttl = found.get(b"Nats-TTL")
+    if ttl is not None:
+        if ttl_ns(ttl) is None:
+            return errors.TTL_INVALID
+        if not facts.ttl:
+            return errors.TTL_DISABLED
+    rollup = found.get(b"Nats-Rollup")
+    if rollup is not None:
+        if not facts.rollup:
+            return errors.ROLLUP_FAILED.of(err="rollup not permitted")
+        if rollup.lower() not in (b"sub", b"all"):
+            return errors.ROLLUP_FAILED.of(
+                err=f"rollup value invalid: {write(rollup.decode('utf-8', 'replace')).decode()}"
+            )
+    increment = found.get(b"Nats-Incr")
+    if increment is not None and not facts.counter:
+        return errors.INCREMENT_DISABLED
+    if facts.counter:
+        if increment is None:
+            return errors.INCREMENT_MISSING
+        if payload_bytes:
+            return errors.INCREMENT_PAYLOAD
+        if re.fullmatch(rb"[+-]?\d{1,1000}", increment) is None or any(name in found for name in _NOT_ON_COUNTERS):
+            return errors.INCREMENT_INVALID
+    return None
+
+
+_NOT_ON_COUNTERS = (
+    b"Nats-Rollup", b"Nats-Expected-Stream", b"Nats-Expected-Last-Msg-Id", b"Nats-Expected-Last-Sequence",
+    b"Nats-Expected-Last-Subject-Sequence",
+)  # fmt: skip
+BATCH_ID_MAX = 64
+
+
+def _refuse_batch(found: dict[bytes, bytes], facts: StreamFacts) -> ApiError | None:
+    if not facts.atomic:
+        return errors.ATOMIC_DISABLED
+    if not 0 < len(found[b"Nats-Batch-Id"]) <= BATCH_ID_MAX:
+        return errors.ATOMIC_ID
+    if b"Nats-Batch-Sequence" not in found:
+        return errors.ATOMIC_NO_SEQUENCE
+    if found.get(b"Nats-Batch-Commit", b"1") not in (b"1", b"eob"):
+        return errors.ATOMIC_COMMIT
+    for name in (b"Nats-Expected-Last-Msg-Id", b"Nats-Msg-Id", b"Nats-Rollup", b"Nats-Incr"):
+        if name in found:
+            return errors.ATOMIC_HEADER.of(header=name.decode())
+    return None
+
+
+NEVER = (1 << 62) - 1
+"""A sequence that no message has: what is no number (nats-server: the largest one)."""
+
+
 def _sequence(found: dict[bytes, bytes], name: bytes) -> int | None:
-    """None: not given; -1: not a number."""
+    """None: not given; NEVER: not a number."""
     text = found.get(name)
     if text is None:
         return None
-    return int(text) if text.isdigit() and len(text) < 20 else -1
-
-
-_NOT_BUILT: dict[bytes, ApiError] = {
-    b"Nats-Batch-Id": errors.ATOMIC_DISABLED,
-    b"Nats-Incr": errors.INCREMENT_DISABLED,
-    b"Nats-TTL": errors.TTL_DISABLED,
-    b"Nats-Rollup": errors.ROLLUP_FAILED.of(err="rollup not permitted"),
-    b"Nats-Schedule": errors.SCHEDULES_DISABLED,
-}
+    return int(text) if text.isdigit() and len(text) < 19 else NEVER
 
 
 MORE_REFUSED: dict[str, dict[str, Any]] = {
     "stream_info": {"total": 0, "offset": 0, "limit": 0},
+    "stream_purge": {"purged": 0},
+    "stream_names": {"total": 0, "offset": 0, "limit": 0, "streams": None},
+    "stream_list": {"total": 0, "offset": 0, "limit": 0, "streams": None},
+    "consumer_names": {"total": 0, "offset": 0, "limit": 0, "consumers": []},
+    "consumer_list": {"total": 0, "offset": 0, "limit": 0, "consumers": []},
     "consumer_reset": {"reset_seq": 0},
     "consumer_pause": {"paused": False, "pause_until": "0001-01-01T00:00:00Z"},
 }
@@ -169,10 +262,11 @@ MORE_REFUSED: dict[str, dict[str, Any]] = {
 class Reply:
     """Where one API request's answer goes: exactly one of its methods is called, once."""
 
-    def __init__(self, world: World, token: int, kind: str) -> None:
+    def __init__(self, world: World, token: int, kind: str, refused: Callable[[], None]) -> None:
         self._world = world
         self._token = token
         self._kind = f"io.nats.jetstream.api.v1.{kind}_response"
+        self._refused = refused
         self._more = MORE_REFUSED.get(kind, {})
 
     def answer(self, fields: dict[str, Any], commit: int = 0) -> None:
@@ -180,6 +274,7 @@ class Reply:
         self._world.answer(self._token, write({"type": self._kind, **fields}), commit)
 
     def refuse(self, error: ApiError) -> None:
+        self._refused()
         self._world.answer(self._token, write({"type": self._kind, "error": error.fields(), **self._more}))
 
     def message(self, message: Message) -> None:
@@ -191,6 +286,10 @@ class Reply:
     def nobody(self) -> None:
         """As if nobody had subscribed to the request's subject."""
         self._world.answer(self._token, NoResponders())
+
+
+def puback(facts: StreamFacts, sequence: int, **more: object) -> bytes:
+    return write({"stream": facts.name, "seq": sequence, **more})
 
 
 def puback_error(facts: StreamFacts, error: ApiError) -> bytes:
@@ -253,6 +352,14 @@ Fields = Mapping[str, tuple[type, ...]]
 """What a request's object may hold: name -> types. ``float`` is never a number of ours."""
 
 
+class Uint64(int):
+    """Of a field: a number that Go reads as uint64."""
+
+
+class Int(int):
+    """Of a field: a number that Go reads as int."""
+
+
 def check_fields(found: object, fields: Fields, of: str) -> dict[str, Any]:
     """``found`` as an object of these fields, nulls left out.
 
@@ -268,10 +375,11 @@ def check_fields(found: object, fields: Fields, of: str) -> dict[str, Any]:
             raise JsonError(f"json: unknown field {write(name).decode()}")
         if value is None:
             continue
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise JsonError(
-                f"json: cannot unmarshal {_kind(value)} into Go struct field {of}.{name} of type {_go_type(types)}"
-            )
+        wanted = int if issubclass(types[0], int) and types[0] is not bool else types[0]
+        fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
+        if not fits or (types[0] is Uint64 and value < 0):
+            kind = f"number {value}" if fits else _kind(value)
+            raise JsonError(f"json: cannot unmarshal {kind} into Go struct field {of}.{name} of type {_go_type(types)}")
         kept[name] = value
     return kept
 
@@ -282,7 +390,15 @@ def _kind(value: object) -> str:
 
 
 def _go_type(types: tuple[type, ...]) -> str:
-    return {bool: "bool", int: "int64", str: "string", list: "[]string", dict: "map[string]string"}[types[0]]
+    return {
+        bool: "bool",
+        int: "int64",
+        Int: "int",
+        Uint64: "uint64",
+        str: "string",
+        list: "[]string",
+        dict: "map[string]string",
+    }[types[0]]
 
 
 # times
@@ -375,3 +491,29 @@ def status(code: int, text: str, **headers: object) -> bytes:
     """A header block with a status line, as a puller is told how its request ended."""
     lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return f"NATS/1.0 {code} {text}\r\n{lines}\r\n".encode()
+
+
+def go_duration(nanoseconds: int) -> str:
+    """As Go prints a time.Duration."""
+    if nanoseconds < 1_000_000_000:
+        for unit, size in (("ms", 1_000_000), ("µs", 1_000)):
+            if nanoseconds >= size:
+                return f"{nanoseconds / size:g}{unit}"
+        return f"{nanoseconds}ns"
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1_000_000_000:.9f}".rstrip("0").rstrip(".") + "s"
+    return f"{hours}h{minutes}m{text}" if hours else f"{minutes}m{text}" if minutes else text
+
+
+def ttl_ns(text: bytes) -> int | None:
+    """What ``Nats-TTL`` says: seconds, a Go duration of one at least, or ``never`` (-1); None: none of these (ADR-43)."""
+    if text.lower() == b"never":
+        return -1
+    if text.isdigit() and len(text) < 10:
+        return int(text) * 1_000_000_000 or None
+    try:
+        found = parse_duration(text.decode())
+    except (ValueError, UnicodeDecodeError):
+        return None
+    return found if found >= 1_000_000_000 else None

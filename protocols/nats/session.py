@@ -22,6 +22,7 @@ from protocols.api import Called, Identity, Port
 from protocols.identity import EVERYBODY, NATS_TOKEN
 from protocols.nats import errors, wire
 from protocols.nats.delivery import PROTOCOL, Delivery, NatsSink, Plan, acknowledge
+from protocols.nats.jetstream_store import BatchMessage, StageRequest, Stored, StoreRequest
 from protocols.nats.jetstream_wire import (
     AckAnswer,
     AckRequest,
@@ -31,10 +32,11 @@ from protocols.nats.jetstream_wire import (
     NoResponders,
     StreamFacts,
     expectations_of,
+    puback,
     puback_error,
     stream_facts,
 )
-from protocols.nats.mapping import header_tuple, pattern_of, reserved, subject_address
+from protocols.nats.mapping import Headers, header_tuple, pattern_of, reserved, subject_address
 from protocols.outbox import Outbox
 from substrate.address import join
 from substrate.api import (
@@ -298,6 +300,8 @@ class NatsSession:
         if route.stream and route.topic is not None:
             plan.stream = self._facts_of(route.topic)  # type: ignore[assignment]
             plan.bytes_max = route.topic.config.record_bytes_max
+            facts = cast("StreamFacts | None", plan.stream)
+            plan.looks = facts is not None and facts.looks
 
     def _facts_of(self, topic: Topic) -> StreamFacts | None:
         kept = self._facts.get(topic.streams[0])
@@ -355,20 +359,81 @@ class NatsSession:
         facts = cast(StreamFacts, plan.stream)
         route = cast(Route, plan.route)
         headers = header_tuple(block)
-        wanted = expectations_of(headers, len(block), facts, route.address)
+        wanted = expectations_of(headers, len(block), length, facts, route.address)
         if not isinstance(wanted, Expectations):
             self._respond(reply, puback_error(facts, wanted))
+            return
+        served = PROTOCOL if plan.kernel else ""
+        if wanted.batch:
+            self._stage(plan, bytes(data[start : start + length]), headers, wanted, reply)
+            return
+        if wanted.decided:
+            request = StoreRequest(
+                self.account, route.address, bytes(data[start : start + length]), headers, wanted.conditions, served,
+                wanted.rollup, wanted.increment,
+            )  # fmt: skip
+            self.port.call("jetstream", request, self._token(lambda answer: self._stored(plan, reply, answer)))
             return
         group = Group(route.address, data, self)
         group.add_with_headers(start, length, headers)
         replies = [reply]
-        served = PROTOCOL if plan.kernel else ""
 
         def then(answer: Answer) -> None:
             self._acknowledge(plan, replies, answer)
 
         token = self._token(then) if reply and facts.acks else 0
         self.port.publish(route, group, served, Ack.DURABLE, token, wanted.conditions)
+
+    def _stored(self, plan: Plan, reply: bytes, answer: Answer) -> None:
+        """The executor stored a message, or not."""
+        facts = cast(StreamFacts, plan.stream)
+        if not isinstance(answer, Called) or not isinstance(answer.answer, Stored) or not reply or not facts.acks:
+            return
+        stored = answer.answer
+        if isinstance(stored.answer, errors.ApiError):
+            self._respond(reply, puback_error(facts, stored.answer))
+        elif stored.value is not None and isinstance(stored.answer, Appended):
+            text = puback(facts, stored.answer.base + 1, val=stored.value)
+            self._respond(reply, text, stored.answer.commit, stored.answer.shard)
+        else:
+            self._acknowledge(plan, [reply], stored.answer)
+
+    def _stage(self, plan: Plan, payload: bytes, headers: Headers, wanted: Expectations, reply: bytes) -> None:
+        """A message of an atomic batch: kept by the executor until the last one commits them all."""
+        route = cast(Route, plan.route)
+        facts = cast(StreamFacts, plan.stream)
+        message = BatchMessage(route.address, payload, headers, wanted.conditions)
+        request = StageRequest(route.stream, wanted.batch, wanted.batch_sequence, wanted.batch_commit, message)
+
+        def staged(answer: Answer) -> None:
+            told = answer.answer if isinstance(answer, Called) else errors.NOT_AVAILABLE
+            if told is None:
+                if reply:
+                    self._respond(reply, b"")
+            elif isinstance(told, errors.ApiError):
+                self._respond(reply, puback_error(facts, told))
+            else:
+                self._commit(plan, cast("tuple[BatchMessage, ...]", told), wanted.batch, reply)
+
+        self.port.call("jetstream", request, self._token(staged))
+
+    def _commit(self, plan: Plan, messages: tuple[BatchMessage, ...], batch: str, reply: bytes) -> None:
+        facts = cast(StreamFacts, plan.stream)
+        stream = cast(Route, plan.route).stream
+        if not messages:
+            self._respond(reply, puback_error(facts, errors.ATOMIC_INCOMPLETE))
+            return
+
+        def committed(answer: Answer) -> None:
+            if isinstance(answer, tuple):
+                last = answer[-1]
+                text = puback(facts, last.last + 1, batch=batch, count=len(messages))
+                self._respond(reply, text, last.commit, last.shard)
+            elif not isinstance(answer, Unknown):
+                self._respond(reply, puback_error(facts, _append_error(answer)))
+
+        appends = [(stream, Group.of(one.address, one.payload, one.headers, self), one.conditions) for one in messages]
+        self.port.commit(appends, Ack.DURABLE, self._token(committed))
 
     def special(self, plan: Plan, data: Any, heard: bool) -> None:
         """A message to ``$JS.API.`` or ``$JS.ACK.``: ``delivery.frame`` says where its parts are."""
@@ -598,6 +663,9 @@ class NatsSession:
         elif isinstance(answer.answer, Message) and request.reply:
             message = answer.answer
             for sink in self._sinks(request.reply):
+                if not message.block:
+                    sink.send(request.reply, b"%d\r\n%b\r\n" % (len(message.payload), message.payload), False)
+                    continue
                 sizes = (len(message.block), len(message.block) + len(message.payload))
                 sink.send(request.reply, b"%d %d\r\n%b%b\r\n" % (*sizes, message.block, message.payload), True)
         elif answer.answer and request.reply:
@@ -650,6 +718,14 @@ def _json_object(text: bytes) -> dict[str, Any] | None:
     return {name: value for name, value in found.items() if value is not None} if isinstance(found, dict) else None
 
 
+LIMITS = {
+    "records": "maximum messages exceeded",
+    "bytes": "maximum bytes exceeded",
+    "address_records": "maximum messages per subject exceeded",
+}
+"""What nats-server says where a stream discards what is new."""
+
+
 def _append_error(answer: Answer) -> errors.ApiError:
     if isinstance(answer, Rejected):
         actual = answer.actual
@@ -657,6 +733,8 @@ def _append_error(answer: Answer) -> errors.ApiError:
             return errors.WRONG_LAST_ID.of(id=actual.decode("utf-8", "replace") if isinstance(actual, bytes) else "")
         if answer.condition == "last":
             return errors.WRONG_LAST_SEQUENCE.of(seq=int(actual or 0) + 1 if actual is not None else 0)
+        if answer.condition in LIMITS:
+            return errors.STORE_FAILED.of(err=LIMITS[answer.condition])
         if answer.condition == "tail":
             return errors.WRONG_LAST_SEQUENCE.of(seq=actual)
         return errors.EXPECTED_STREAM

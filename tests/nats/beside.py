@@ -35,6 +35,7 @@ class Put(Ask):
 
 MASKED = {"created", "ts", "time", "first_ts", "last_ts", "last_active", "pause_remaining", "id", "timestamp", "server",
           "client", "api", "total_bytes"}  # fmt: skip
+ABSENT = {"cluster"}  # README.md
 STAMP = re.compile(rb"(Nats-(?:Time-Stamp|Expected-Time)): \S+")
 ACKS = re.compile(rb"(\$JS\.ACK\.(?:[^.]+\.){5})\d+(\.\d+)")
 FLOWS = re.compile(rb"(\$JS\.FC\.[^.]+\.)[^.]+\.\w+")
@@ -143,7 +144,7 @@ def masked_payload(payload: bytes) -> bytes:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: "#" if name in MASKED else _masked(inner) for name, inner in value.items()}
+        return {n: "#" if n in MASKED else _masked(inner) for n, inner in value.items() if n not in ABSENT}
     if isinstance(value, list):
         return [_masked(inner) for inner in value]
     return value

@@ -193,8 +193,8 @@ async def test_what_is_refused_is_an_error_of_its_kind(gateway: GatewayProcess) 
     js = nc.jetstream(timeout=WAIT_S)
     with pytest.raises(NotFoundError):
         await js.stream_info("NOPE")
-    with pytest.raises(APIError, match="retention"):
-        await js.add_stream(name="WQ", subjects=["wq"], retention="workqueue")
+    with pytest.raises(APIError, match="compression"):
+        await js.add_stream(name="WQ", subjects=["wq"], compression="s2")
     await js.add_stream(name="PUSH", subjects=["push"])
     with pytest.raises(BadRequestError):
         await js.add_stream(name="PUSH", subjects=["other"])

@@ -118,3 +118,9 @@ def test_the_jetstream_api_answers_as_the_real_server_did(delayed: bool) -> None
         world.advance(after_ms)
         ours, real = (sorted(map(repr, transcript.frames(data))) for data in (client.read(), REAL[title]))
         assert ours == real, title
+
+
+def test_every_block_of_the_transcript_is_compared_or_left_out_with_a_reason() -> None:
+    compared = {exchange.title for exchange in CORE} | {title for title, _, _ in JETSTREAM}
+    compared |= {f"HTTP {path}" for path in transcript.MONITORING}
+    assert {title.removesuffix(transcript.answered(title)) for title in REAL} == compared | set(transcript.LEFT_OUT)

@@ -21,7 +21,7 @@ OPTIONS = {
 EOF = b"<EOF>"
 INFO_MASKED = {"server_id", "server_name", "version", "git_commit", "go", "host", "port", "client_id", "client_ip"}
 INFO_ABSENT = {"xkey"}  # README.md: no auth callout, so no key for it
-JSON_MASKED = {"created", "ts", "time", "first_ts", "last_ts", "last_active"}
+JSON_MASKED = {"created", "ts", "time", "first_ts", "last_ts", "last_active", "pause_remaining"}
 
 
 def blocks() -> dict[str, bytes]:
@@ -33,6 +33,12 @@ def blocks() -> dict[str, bytes]:
             body.removesuffix("\n").removesuffix("\n").replace("\\r\\n\n", "\r\n").encode()
         )
     return found
+
+
+def answered(title: str) -> str:
+    """What of an HTTP block's title says how it was answered."""
+    found = re.search(r" (\d{3})( [a-z/]+(; charset=utf-8)?)?$", title)
+    return found[0] if found and title.startswith("HTTP /") else ""
 
 
 def frames(data: bytes) -> list[tuple[Any, ...]]:
@@ -230,5 +236,73 @@ JETSTREAM = (
     ask("MSG.GET last", "$JS.API.STREAM.MSG.GET.S1", {"last_by_subj": "s1.a"}),
     ask("MSG.GET missing", "$JS.API.STREAM.MSG.GET.S1", {"seq": 99}),
     ask("DIRECT.GET not allowed", "$JS.API.DIRECT.GET.S1", {"seq": 1}),
+    ask(
+        "UPDATE allow_direct etc",
+        "$JS.API.STREAM.UPDATE.S1",
+        {
+            "name": "S1",
+            "subjects": ["s1.>"],
+            "allow_direct": True,
+            "allow_rollup_hdrs": True,
+            "allow_msg_ttl": True,
+            "allow_atomic": True,
+        },
+    ),
+    ask("DIRECT.GET", "$JS.API.DIRECT.GET.S1", {"seq": 1}),
+    ask("DIRECT.GET by subj", "$JS.API.DIRECT.GET.S1.s1.a"),
+    ask("DIRECT.GET missing", "$JS.API.DIRECT.GET.S1", {"seq": 99}),
+    ask("DIRECT.GET batch", "$JS.API.DIRECT.GET.S1", {"seq": 1, "batch": 10}),
+    ask("DIRECT.GET multi_last", "$JS.API.DIRECT.GET.S1", {"multi_last": ["s1.>"]}),
+    ask("PURGE", "$JS.API.STREAM.PURGE.S1", {"filter": "s1.none"}),
+    ask("MSG.DELETE", "$JS.API.STREAM.MSG.DELETE.S1", {"seq": 1}),
+    ask("STREAM.NAMES", "$JS.API.STREAM.NAMES"),
+    ask("STREAM.LIST", "$JS.API.STREAM.LIST"),
+    ask("CONSUMER.NAMES", "$JS.API.CONSUMER.NAMES.S1"),
+    ask("CONSUMER.LIST", "$JS.API.CONSUMER.LIST.S1"),
+    ask("CONSUMER.PAUSE", "$JS.API.CONSUMER.PAUSE.S1.C1", {"pause_until": "2036-01-01T00:00:00Z"}),
+    ask("CONSUMER.RESET", "$JS.API.CONSUMER.RESET.S1.C1"),
+    ask("CONSUMER.UNPIN", "$JS.API.CONSUMER.UNPIN.S1.C1", {"group": "g"}),
+    ask("CONSUMER.DELETE", "$JS.API.CONSUMER.DELETE.S1.C1"),
+    with_headers("batch 1", "s1.b", [("Nats-Batch-Id", "b1"), ("Nats-Batch-Sequence", "1")], b"x"),
+    with_headers(
+        "batch 2 commit",
+        "s1.b",
+        [("Nats-Batch-Id", "b1"), ("Nats-Batch-Sequence", "2"), ("Nats-Batch-Commit", "1")],
+        b"y",
+    ),
+    with_headers("batch bad seq", "s1.b", [("Nats-Batch-Id", "b2"), ("Nats-Batch-Sequence", "5")], b"x"),
+    with_headers("ttl bad", "s1.a", [("Nats-TTL", "soon")], b"x"),
+    with_headers("rollup sub", "s1.b", [("Nats-Rollup", "sub")], b"x"),
+    ask(
+        "counter create",
+        "$JS.API.STREAM.CREATE.CNT",
+        {"name": "CNT", "subjects": ["cnt.>"], "allow_msg_counter": True, "allow_direct": True},
+    ),
+    with_headers("counter incr", "cnt.a", [("Nats-Incr", "5")], b""),
+    with_headers("counter incr2", "cnt.a", [("Nats-Incr", "-2")], b""),
+    ask("counter get", "$JS.API.DIRECT.GET.CNT", {"last_by_subj": "cnt.a"}),
+    ask("counter pub without incr", "cnt.a", b"x"),
+    ask("STREAM.DELETE", "$JS.API.STREAM.DELETE.S1"),
 )
-"""In this order: each stands on the state that those before left. What follows in the transcript asks for what is not built."""
+"""In this order: each stands on the state that those before left."""
+MONITORING = (
+    "/varz",
+    "/connz?subs=detail",
+    "/jsz",
+    "/jsz?streams=1&consumers=1&config=1",
+    "/healthz",
+    "/healthz?js-enabled-only=true",
+    "/subsz",
+    "/routez",
+    "/nope",
+)
+LEFT_OUT = {
+    "STREAM.SNAPSHOT": "backups are not built: refused",
+    "HTTP /": "a page of links",
+    "HTTP /subsz?subs=1": "lists the system account's own subscriptions, which are not there",
+    "HTTP /gatewayz": "there are no gateways", "HTTP /leafz": "there are no leaf nodes",
+    "HTTP /accountz": "accounts are not shown", "HTTP /accstatz": "accounts are not shown",
+    "SIGUSR2 lame duck": "a stop says lame duck: tests/nats/test_session.py",
+    "STDERR LOG": "the process's own log has its own form",
+}  # fmt: skip
+"""Blocks of the transcript that are not compared, and why; README.md says the same."""
