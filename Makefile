@@ -106,6 +106,10 @@ faults: setup
 	@echo "faults: ENOSPC and EIO at every site: SEED=$(SEED)"
 	@$(BIN)/python -m conformance.failing_disk --seed $(SEED) $(ARGS)
 
+conformance: setup
+	@echo "conformance: real clients, feature by feature, on ours and on the real servers; kept in docs/conformance.json"
+	@$(BIN)/thalweg conformance --save docs/conformance.json $(ARGS)
+
 kill: setup
 	@echo "kill: SIGKILL of the real process under load on four protocols: ROUNDS=$(ROUNDS) SEED=$(SEED)"
 	@$(BIN)/python -m conformance.kill_loop --seed $(SEED) --rounds $(ROUNDS) $(ARGS)
@@ -130,4 +134,5 @@ help:
 	@echo "make sim        SEED= RUNS=                      make fuzz     SECONDS_EACH= SEED="
 	@echo "make crash      STATES= SEED=                    make rot      STATES= SEED="
 	@echo "make kill       ROUNDS= SEED=                    make faults   SEED="
+	@echo "make conformance  real clients, ours and real servers"
 	@echo "make peers      install the real servers (root)  make clean"

@@ -21,6 +21,7 @@ COMMANDS = {
     "streams": ("thalweg.commands.streams", "list, make or delete streams"),
     "groups": ("thalweg.commands.groups", "list consumer groups, consumers and sessions with their lag"),
     "top": ("thalweg.commands.top", "watch streams, rates and connections"),
+    "conformance": ("thalweg.commands.conformance", "run real clients feature by feature, on this server and on the real ones"),
     "bench": ("thalweg.commands.bench", "put a quick load on a server and print its rate and latencies"),
     "config": ("thalweg.commands.config", "look at the configuration"),
     "user": ("thalweg.commands.user", "write and check the user file"),
