@@ -18,3 +18,4 @@ cdef class Lane:
     cdef public Py_ssize_t unacknowledged
     cdef int _grow(self, Py_ssize_t need) except? -1
     cdef int _free(self, dict elsewhere) except? -1
+    cdef bint _has(self, int identifier) noexcept

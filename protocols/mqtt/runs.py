@@ -264,7 +264,7 @@ class Lane:
     def __init__(self) -> None:
         self._queue = bytearray(FIRST_BYTES)
         self._view = self._queue
-        self._used = bytearray(8192)
+        self._used = bytearray(FIRST_BYTES // 8)  # grows with the identifiers given out
         self._bits = self._used
         self._head = 0
         self._fill = 0
@@ -357,15 +357,25 @@ class Lane:
     def _free(self, elsewhere: dict) -> cython.int:
         """A packet identifier, from now on used; there is one: windows are smaller than their number."""
         found: cython.int = self._next
-        while self._bits[found >> 3] & (1 << (found & 7)) or (elsewhere and found in elsewhere):
+        while self._has(found) or (elsewhere and found in elsewhere):
             found = found % 65535 + 1
+        if found >> 3 >= len(self._used):
+            more = bytearray(2 * len(self._used))
+            more[: len(self._used)] = self._used
+            self._used = more
+            self._bits = more
         self._bits[found >> 3] |= 1 << (found & 7)
         self._next = found % 65535 + 1
         return found
 
+    @cython.cfunc
+    @cython.exceptval(check=False)
+    def _has(self, identifier: cython.int) -> cython.bint:
+        return identifier >> 3 < len(self._used) and self._bits[identifier >> 3] & (1 << (identifier & 7)) != 0
+
     def uses(self, identifier: cython.int) -> bool:
         """Whether this packet identifier is given out."""
-        return bool(self._bits[identifier >> 3] & (1 << (identifier & 7)))
+        return self._has(identifier)
 
     def acknowledge(self, identifiers: object) -> list:
         """These are free again; those that were never given out from here are returned."""
@@ -375,7 +385,7 @@ class Lane:
         bit: cython.int
         for index in range(len(ids)):
             bit = 1 << (ids[index] & 7)
-            if self._bits[ids[index] >> 3] & bit:
+            if self._has(ids[index]):
                 self._bits[ids[index] >> 3] &= 255 ^ bit
                 self.unacknowledged -= 1
             else:
