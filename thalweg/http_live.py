@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from protocols.api import Handle
     from thalweg.http import Exchange, HttpSession
 
-LIVE_BYTES_MAX = 1024 * 1024
+LIVE_BYTES_MAX = 4 * 1024 * 1024
 """What may wait for a reader that does not read; more is dropped, counted, and it is told."""
 EVERY_MS = 1000
 CHANGED_MAX = 1000

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from thalweg.http import Exchange
 
 FIELDS = {"address", "value", "headers"}
-LINES_MAX = 10_000
+LINES_MAX = 2000
+"""Of one request: 10 ms of the loop."""
 GROUP_MAX = 1000
 Message = tuple[Address, bytes, tuple[tuple[bytes, bytes | None], ...]]
 

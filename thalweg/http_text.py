@@ -35,7 +35,15 @@ def address_of(text: object) -> Address:
         raise Refusal(400, "an address is text that is not empty")
     if len(text) > ADDRESS_BYTES_MAX or any(sign in text for sign in "+#\0"):
         raise Refusal(400, f"not an address: {text[:200]}")
-    return MQTT.address(text.encode())
+    return _address_of(text)
+
+
+@functools.lru_cache(4096)
+def _address_of(text: str) -> Address:
+    try:
+        return MQTT.address(text.encode())
+    except UnicodeEncodeError:
+        raise Refusal(400, "an address is text in UTF-8") from None
 
 
 def pattern_from(text: str) -> Tokens:

@@ -10,11 +10,13 @@ import pathlib
 import pty
 import select
 import signal
+import socket
 import subprocess
 import sys
 import termios
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,6 +27,7 @@ from thalweg.cli import main
 from thalweg.commands.cat import time_ms
 from thalweg.commands.output import shield, size, span, table
 from thalweg.commands.pub import Malformed, cut_lengths
+from thalweg.commands.remote import Server
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 COMMAND = [sys.executable, "-m", "thalweg"]
@@ -255,6 +258,25 @@ def test_what_cannot_be_done_is_said_in_a_line_with_its_status(
     assert cli.run(*arguments, status=status) == b""
     assert words in cli.said
     assert status == 2 or len(cli.said.splitlines()) == 1
+
+
+def test_a_connection_that_was_closed_while_idle_is_made_anew() -> None:
+    """Of what was sent, nothing is sent twice: a pipe may be silent for longer than the server keeps a connection."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with ThreadPoolExecutor(1) as aside:
+            for _ in range(3):
+                asked = aside.submit(server.json, "POST", "/api/publish", {"value": "x"})
+                accepted, _ = listener.accept()
+                with accepted:
+                    while b"}" not in accepted.recv(65536):
+                        pass
+                    accepted.sendall(answer)
+                    assert asked.result(30) == {}
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_input_that_is_not_what_it_should_be_is_refused(cli: Cli) -> None:

@@ -14,7 +14,7 @@ from thalweg.commands.remote import CannotAsk, Server, add_server
 
 READ_BYTES = 256 * 1024
 REQUEST_BYTES = 2 * 1024 * 1024
-REQUEST_MESSAGES = 5000
+REQUEST_MESSAGES = 1000
 VALUE_BYTES_MAX = 8 * 1024 * 1024
 
 

@@ -7,6 +7,7 @@ import base64
 import http.client
 import json
 import os
+import select
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -61,6 +62,11 @@ class Server:
         given = {name: str(value) for name, value in query.items() if value is not None}
         target = path + ("?" + urlencode(given, quote_via=quote) if given else "")
         headers = self._headers | ({"Content-Type": kind} if method == "POST" else {})
+        sock = self._connection.sock
+        if (
+            sock is not None and select.select([sock], [], [], 0)[0]
+        ):  # closed while nothing was asked: a new one is safe
+            self._connection.close()
         try:
             self._connection.request(method, target, body or None, headers)
             answer = self._connection.getresponse()

@@ -31,6 +31,8 @@ def add(parser: argparse.ArgumentParser) -> None:
             "--ready-file", metavar="FILE", type=pathlib.Path, help="JSON with pid and addresses, when ready"
         )
 
+        one.add_argument("--supervised", action="store_true", help="stop when standard input ends: with the supervisor")
+
 
 def run(options: argparse.Namespace) -> int:
     from thalweg.config import ConfigError, load
@@ -51,8 +53,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         key = read_key(options.key)
         if options.role == "sequencer":
-            return serve(config, options.ready_file, SequencerRole(config, options.listen, key))
-        return serve(config, options.ready_file, GatewayRole(config, options.substrate, key))
+            return serve(config, options.ready_file, SequencerRole(config, options.listen, key), options.supervised)
+        return serve(config, options.ready_file, GatewayRole(config, options.substrate, key), options.supervised)
     except (CannotServe, RoleError) as error:
         for line in str(error).splitlines():
             complain(line)
