@@ -221,12 +221,14 @@ class Compaction:
         if empty is not None:
             rewrite.add([empty])
         if changed:
+            if found.config.compaction:
+                self._layer.drop_index(found)  # it counts what goes: made anew when it is asked
             rewrite.finish()
             while not rewrite.done:
                 yield
             self.rewritten += rewrite.replaced
             if found.config.compaction:
-                found.index = None  # it counts what is gone: made anew when it is asked
+                self._layer.drop_index(found)
         else:
             rewrite.abandon()
         self._rewrite = None

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from substrate.api import Commit, Epoch, ErrorCode, Position, Shard, StreamConfig, StreamId
+from substrate.runs import Asides
 
 Batch = bytes | bytearray | memoryview
 
@@ -167,6 +168,10 @@ class Engine(Protocol):
         ...
 
     def delete(self, stream: StreamId) -> None: ...
+
+    def asides(self, stream: StreamId) -> Asides | None:
+        """Files beside the stream's own; None: it has none."""
+        ...
 
     def roll(self, stream: StreamId) -> None:
         """What is appended next begins another segment."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from substrate import batch as batches
 from substrate.api import (
@@ -48,11 +48,17 @@ from substrate.limits import limits_of, record_bytes, size_of
 from substrate.marks import strip
 from substrate.queries import find_time, query
 from substrate.removal import Removal
+from substrate.runs import SUFFIX, BlockCache, Unsound
 from substrate.streams import NEVER, NOTHING, Stream, Watch
 
 TURN_BYTES_MAX = 16 * 1024 * 1024
 """Space asked for before anything of a turn is ordered; a turn that grows beyond it is committed early."""
 SCAN_BYTES = 1024 * 1024
+BLOCKS_BYTES_MAX = 8 * 1024 * 1024
+"""Of all streams' address indexes, kept in memory."""
+INDEX_STEP = 1024
+"""Records read before an index that is made from the log is worked on."""
+T = TypeVar("T")
 
 
 class StreamLayer:
@@ -93,6 +99,7 @@ class StreamLayer:
         self._advanced: dict[int, Watch] = {}
         self.removal = Removal(self)
         self.compaction = Compaction(self)
+        self._blocks = BlockCache(BLOCKS_BYTES_MAX)
         self.broken = ""
         """Why nothing can be appended now; empty when all is well."""
         self.appended_records = 0
@@ -401,7 +408,8 @@ class StreamLayer:
             if actual != when.last_message_id:
                 return Rejected("last_message_id", actual)
         if when.last is not None:
-            last = self.index(found).last(when.last[0], found.start, found.next, found.gone)
+            address = when.last[0]
+            last = self.ask(found, lambda index: index.last(address, found.start, found.next, found.gone))
             if last != when.last[1]:
                 return Rejected("last", last)
         return None
@@ -415,14 +423,48 @@ class StreamLayer:
                 return number
         return self.commit_next
 
+    def ask(self, found: Stream, question: Callable[[AddressIndex], T]) -> T:
+        """Ask the address index; one whose files do not fit is made anew from the log.
+
+        Raises:
+            EngineError: CORRUPT: the log.
+        """
+        try:
+            return question(self.index(found))
+        except (Unsound, OSError):
+            self.drop_index(found)
+            return question(self.index(found))
+
     def index(self, found: Stream) -> AddressIndex:
-        """The address index, made from the log when first asked for."""
+        """The address index: opened, and brought up to the ordered tail, when first asked for."""
         if found.index is None:
-            made = AddressIndex()
-            for record in self.each(found, found.start):
+            engine = self.engine_of(found.config)
+            made = AddressIndex(found.id, engine.asides(found.id), self._blocks, found.start)
+            epochs = [(int(epoch), int(base)) for epoch, base in engine.ends(found.id).epochs]
+            first = made.load(found.start, found.durable, epochs)
+            for count, record in enumerate(self.each(found, first), 1):
                 made.add(Address(record.address), record.position, 1)
+                if count % INDEX_STEP == 0 and made.pending:
+                    self._work_index(found, made, INDEX_STEP)
             found.index = made
         return found.index
+
+    def drop_index(self, found: Stream) -> None:
+        """It is not true any more, nor are its files."""
+        found.index = None
+        asides = self.engine_of(found.config).asides(found.id)
+        for name in asides.names() if asides is not None else ():
+            if asides is not None and name.endswith(SUFFIX):
+                asides.remove(name)
+
+    def _work_index(self, found: Stream, index: AddressIndex, added: int) -> None:
+        epochs = [(int(epoch), int(base)) for epoch, base in self.engine_of(found.config).ends(found.id).epochs]
+        try:
+            index.work(added, found.start, found.durable, epochs, found.gone)
+        except Unsound:
+            found.index = None
+        except OSError:
+            index.stay()
 
     def _index_batch(self, found: Stream, batch: Batch) -> None:
         assert found.index is not None
@@ -503,6 +545,8 @@ class StreamLayer:
             )  # fmt: skip
             found.pending = []
             found.pending_bytes = 0
+            if found.index is not None and found.index.pending:
+                self._work_index(found, found.index, found.next - found.pending_base)
             if found.config.durability is Durability.MEMORY:
                 memory.append(part)
             else:
@@ -612,6 +656,7 @@ class StreamLayer:
         self._ready = []
         self.removal = Removal(self)
         self.compaction = Compaction(self)
+        self._blocks = BlockCache(BLOCKS_BYTES_MAX)
         for found in self.streams.values():
             if found.config.durability is not Durability.MEMORY:
                 found.start = found.next = found.written = found.durable = 0

@@ -94,7 +94,7 @@ class Limits:
     def settle(self, layer: StreamLayer, found: Stream) -> None:
         """Take what is too much under limits that have changed."""
         if self.config.address_records_max >= 0:
-            for address in layer.index(found).matching(lambda address: True):
+            for address in layer.ask(found, lambda index: [one for one, _ in index.entries()]):
                 self._bound(layer, found, address)
         if self.config.exact_limits:
             self._bound_front(layer, found)
@@ -102,9 +102,8 @@ class Limits:
     def _of(self, layer: StreamLayer, found: Stream, address: Address) -> list[int]:
         known = self._addresses.get(address)
         if known is None:
-            gone = found.gone
-            index = layer.index(found)
-            known = [index.count(address, found.start, found.next, gone), found.start]
+            there = layer.ask(found, lambda index: index.count(address, found.start, found.next, found.gone))
+            known = [there, found.start]
             self._addresses[address] = known
             if len(self._addresses) > ADDRESSES_MAX:
                 self._addresses.popitem(last=False)
@@ -114,10 +113,9 @@ class Limits:
 
     def _bound(self, layer: StreamLayer, found: Stream, address: Address) -> None:
         known = self._of(layer, found, address)
-        index = layer.index(found)
         taken = []
         while known[0] > self.config.address_records_max:
-            oldest = index.first(address, max(known[1], found.start), found.next, found.gone)
+            oldest = self._first(layer, found, address, max(known[1], found.start))
             if oldest < 0:
                 break
             taken.append((oldest, oldest + 1))
@@ -126,6 +124,9 @@ class Limits:
         if taken:
             self._subtract(layer, found, taken)
             layer.removal.mark(found, taken)
+
+    def _first(self, layer: StreamLayer, found: Stream, address: Address, start: int) -> int:
+        return layer.ask(found, lambda index: index.first(address, start, found.next, found.gone))
 
     def _bound_front(self, layer: StreamLayer, found: Stream) -> None:
         config = self.config

@@ -338,6 +338,9 @@ class MemoryEngine:
         self._stream(stream)
         del self._streams[stream]
 
+    def asides(self, stream: StreamId) -> None:
+        return None
+
     def roll(self, stream: StreamId) -> None:
         self._serving()
         self._stream(stream).roll()

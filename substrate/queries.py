@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from substrate import batch as batches
 from substrate.api import Address, ErrorCode, Found, Level, Pattern, Position, StreamError
 from substrate.batch import BatchError
-from substrate.interest import Tokens
+from substrate.index import AddressIndex, count_in, first_in, last_in
+from substrate.interest import ANY, ONE, SOME, Tokens
 from substrate.limits import Limits
 
 if TYPE_CHECKING:
@@ -52,20 +55,41 @@ def query(
 def _last(
     layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
 ) -> int:
+    gone = found.gone
     if address is not None:
-        return layer.index(found).last(address, start, end, found.gone)
+        return layer.ask(found, lambda index: index.last(address, start, end, gone))
     if pattern is not None:
-        index = layer.index(found)
-        return max((index.last(one, start, end, found.gone) for one in index.matching(pattern.matches)), default=-1)
-    last = found.gone.before(end - 1)
+        return layer.ask(
+            found,
+            lambda index: max(
+                (last_in(some, start, end, gone) for one in _matching(index, pattern) for some in one[1]), default=-1
+            ),
+        )
+    last = gone.before(end - 1)
     return last if last >= start else -1
+
+
+def _matching(index: AddressIndex, pattern: Pattern | None) -> Iterator[tuple[Address, list[array[int]]]]:
+    """The index's entries whose address the pattern matches."""
+    if pattern is None:
+        return index.entries()
+    return (one for one in index.entries(_prefix(pattern)) if pattern.matches(one[0]))
+
+
+def _prefix(pattern: Pattern) -> bytes:
+    """What every address that matches begins with."""
+    if not isinstance(pattern, Tokens):
+        return b""
+    wild = next((at for at, part in enumerate(pattern.parts) if part in (ONE, SOME, ANY)), len(pattern.parts))
+    prefix = b"/".join(pattern.parts[:wild])
+    return prefix + b"/" if 0 < wild < len(pattern.parts) and pattern.parts[wild] != ANY else prefix
 
 
 def _next(
     layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
 ) -> int:
     if address is not None:
-        return layer.index(found).first(address, start, end, found.gone)
+        return layer.ask(found, lambda index: index.first(address, start, end, found.gone))
     if pattern is None and not _compacted(found):
         first = found.gone.beyond(start)
         return first if first < end else -1
@@ -88,19 +112,32 @@ def _next(
         at = header.base_offset + header.last_offset_delta + 1
     if at >= end:
         return -1
-    index = layer.index(found)
-    firsts = (index.first(one, at, end, found.gone) for one in index.matching(pattern.matches))
-    return min((first for first in firsts if first >= 0), default=-1)
+    return layer.ask(
+        found,
+        lambda index: min(
+            (
+                first
+                for one in _matching(index, pattern)
+                for some in one[1]
+                if (first := first_in(some, at, end, found.gone)) >= 0
+            ),
+            default=-1,
+        ),
+    )
 
 
 def _count(
     layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
 ) -> int:
     if address is not None:
-        return layer.index(found).count(address, start, end, found.gone)
+        return layer.ask(found, lambda index: index.count(address, start, end, found.gone))
     if pattern is not None:
-        index = layer.index(found)
-        return sum(index.count(one, start, end, found.gone) for one in index.matching(pattern.matches))
+        return layer.ask(
+            found,
+            lambda index: sum(
+                count_in(some, start, end, found.gone) for one in _matching(index, pattern) for some in one[1]
+            ),
+        )
     if _compacted(found):
         return _count_compacted(layer, found, start, end)
     return max(end - start, 0) - found.gone.count(start, end)
@@ -130,17 +167,17 @@ def _count_compacted(layer: StreamLayer, found: Stream, start: int, end: int) ->
 def _addresses(
     layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
 ) -> tuple[tuple[Address, int, int], ...]:
-    index = layer.index(found)
-    if address is not None:
-        wanted = [address]
-    else:
-        wanted = sorted(index.matching(pattern.matches if pattern is not None else lambda one: True))
-    made = []
-    for one in wanted:
-        last = index.last(one, start, end, found.gone)
-        if last >= 0:
-            made.append((one, index.count(one, start, end, found.gone), last))
-    return tuple(made)
+
+    def table(index: AddressIndex) -> tuple[tuple[Address, int, int], ...]:
+        made = []
+        matching = _matching(index, pattern) if address is None else [(address, list(index.pieces(address)))]
+        for one, pieces in matching:
+            count = sum(count_in(some, start, end, found.gone) for some in pieces)
+            if count:
+                made.append((one, count, max(last_in(some, start, end, found.gone) for some in pieces)))
+        return tuple(made)
+
+    return layer.ask(found, table)
 
 
 def find_time(layer: StreamLayer, found: Stream, time_ms: int, limit: int) -> int:

@@ -22,6 +22,7 @@ from typing import NoReturn
 
 from substrate.api import Commit, Durability, Epoch, ErrorCode, Position, Shard, StreamConfig, StreamId
 from substrate.disk import ends, recovery
+from substrate.disk.asides import DiskAsides
 from substrate.disk.batches import Rotten
 from substrate.disk.checkpoint import Checkpoint
 from substrate.disk.frames import ENTRY_BYTES, Kind
@@ -340,6 +341,10 @@ class DiskEngine:
             base, end = Position(found.active), Position(found.end)
             sealed.append(Segment(base, end, found.active_bytes, found.max_timestamp_ms, end - base))
         return sealed
+
+    def asides(self, stream: StreamId) -> DiskAsides | None:
+        found = self._stream(stream)
+        return DiskAsides(self.store, found) if found.memory is None else None
 
     def roll(self, stream: StreamId) -> None:
         self._serving()
