@@ -42,6 +42,8 @@ IDLE_WAIT_NS = 60_000_000_000
 AHEAD_BYTES_MAX = 64 * 1024
 """What a client may send while it is being streamed to."""
 OUT_BYTES_MAX = 64 * 1024 * 1024
+PRESSED_BYTES = 512 * 1024
+PRESSED_NS = 10_000_000
 QUERY_FIELDS_MAX = 32
 SECURITY = [
     ("X-Content-Type-Options", "nosniff"),
@@ -127,11 +129,12 @@ class HttpSession:
         self._given: list[Answer] = []
         self._stepping = False
         self._within = False
+        self._pressed = False
 
     @property
     def blocked(self) -> bool:
-        """An answer is to come: the next request waits in the socket."""
-        return self._steps is not None and self.stream is None
+        """An answer is to come, or to be read: the next request waits in the socket."""
+        return self._pressed or (self._steps is not None and self.stream is None)
 
     # the driver's side
 
@@ -162,7 +165,11 @@ class HttpSession:
 
     def tick(self, now_ns: int) -> None:
         self.now_ns = now_ns
-        if self.stream is not None:
+        if self._pressed:
+            self._pressed = False
+            self.deadline_ns = now_ns + IDLE_WAIT_NS
+            self._events()
+        elif self.stream is not None:
             self.stream.tick(now_ns)
         elif self._steps is not None:
             self.deadline_ns = 0
@@ -203,6 +210,10 @@ class HttpSession:
 
     def _each_event(self) -> None:
         while self.stream is None and self._steps is None and not self.closing:
+            if self.outbox.size() > PRESSED_BYTES:  # it asks and does not read: the next request waits
+                self._pressed = True
+                self.deadline_ns = self.now_ns + PRESSED_NS
+                return
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED:
                 if self._http.they_are_waiting_for_100_continue:

@@ -10,7 +10,7 @@ from protocols.identity import Right
 from substrate.api import Address, StreamId
 from substrate.group import Group
 from thalweg.http_answers import Refusal
-from thalweg.http_records import BEAT_NS, SECONDS, Wanted, line_of
+from thalweg.http_records import BEAT_NS, SECONDS, SECONDS_MAX, Wanted, line_of
 from thalweg.http_streams import number
 from thalweg.http_text import address_text, bytes_text, pattern_from, record_shown
 from thalweg.http_view import Place
@@ -49,7 +49,7 @@ class Live:
         self._wanted = Wanted(exchange.identity, self._pattern)
         self._left = number(exchange, "limit", 2**62, 1)
         self._value_max = number(exchange, "value_max", 0)
-        self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, 86_400) * 1_000_000_000
+        self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, SECONDS_MAX) * 1_000_000_000
         self._beat_ns = exchange.now_ns + BEAT_NS
         self._dropped = 0
         self._handle: Handle | None = None
@@ -114,7 +114,7 @@ class Events:
         self._exchange = exchange
         self._every_ns = number(exchange, "every_ms", EVERY_MS, 250, 60_000) * 1_000_000
         self._internal = exchange.query.get("internal", "0") == "1"
-        self._until_ns = exchange.now_ns + SECONDS * 1_000_000_000
+        self._until_ns = exchange.now_ns + SECONDS_MAX * 1_000_000_000
         self._counts = exchange.may(Right.READ, METRICS)
         self._seen: dict[bytes, int] = {}
         self._known: dict[bytes, tuple[int, int]] = {}

@@ -36,6 +36,7 @@ AGAIN_NS = 1_000_000
 PRESSED_NS = 10_000_000
 BEAT_NS = 15_000_000_000
 SECONDS = 3600
+SECONDS_MAX = 366 * 86_400
 JUDGED_MAX = 4096
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
@@ -180,7 +181,7 @@ class Follow:
         self._follow = exchange.query.get("follow", "0") == "1"
         self._left = number(exchange, "limit", 2**62, 1)
         self._value_max = number(exchange, "value_max", 0)
-        self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, 86_400) * 1_000_000_000
+        self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, SECONDS_MAX) * 1_000_000_000
         self._beat_ns = exchange.now_ns + BEAT_NS
         self._reading: Cursor | None = None
         self._unwritten: list[tuple[int, Record]] = []

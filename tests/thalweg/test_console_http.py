@@ -204,6 +204,30 @@ def test_a_connection_that_says_nothing_is_closed() -> None:
     assert idle.closed
 
 
+def test_who_asks_and_does_not_read_is_answered_as_it_reads() -> None:
+    edge = Edge()
+    edge.json("POST", "/api/streams", {"name": "orders"})
+    for _ in range(4):
+        edge.ask("POST", "/api/publish?address=orders", b"x" * 200_000, headers={"Content-Type": "text/plain"})
+    client = edge.connect()
+    client.reads = False
+    client.send(raw("GET", "/api/records?stream=orders", {"Host": "h"}) * 40)
+    edge.harness.advance(1000)
+    assert client.outbox.size() < 2 * 1024 * 1024
+    client.reads = True
+    client.outbox.mark()
+    edge.harness.advance(2000)
+    assert client.read().count(b"HTTP/1.1 200 OK") == 40
+    assert not client.closed
+
+
+def test_an_offer_of_another_protocol_is_not_taken_up() -> None:
+    client = Edge().connect()
+    offer = {"Host": "h", "Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQ"}
+    client.send(raw("GET", "/livez", offer) + raw("GET", "/livez", {"Host": "h"}))
+    assert client.read().count(b"HTTP/1.1 200 OK") == 2
+
+
 def test_head_is_get_without_a_body() -> None:
     edge = Edge()
     for path in ("/livez", "/", "/api/streams", "/api/events"):

@@ -11,6 +11,7 @@ from thalweg.commands import output
 from thalweg.commands.remote import CannotAsk, Server, add_server
 
 AGO = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+YEAR_S = 365 * 86_400
 LENGTHS_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         start = f"time:{found}"
     query = {
         "stream": options.stream, "from": start, "format": "ndjson", "follow": int(options.follow), "limit": options.count,
-        "partition": options.partition, "match": options.match, "seconds": 86_400 if options.follow else None,
+        "partition": options.partition, "match": options.match, "seconds": YEAR_S if options.follow else None,
     }  # fmt: skip
     try:
         for lines in Server(options.server).lines("/api/records", **query):

@@ -6,13 +6,14 @@ import argparse
 
 from thalweg.cli import complain
 from thalweg.commands import output
+from thalweg.commands.cat import YEAR_S
 from thalweg.commands.remote import CannotAsk, Server, add_server
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pattern", metavar="PATTERN", help="orders/#, orders/+/42, or one address")
     parser.add_argument("-n", dest="count", type=int, metavar="N", help="end after N messages")
-    parser.add_argument("--seconds", type=int, metavar="S", default=86_400, help="end after S seconds (a day)")
+    parser.add_argument("--seconds", type=int, metavar="S", default=YEAR_S, help="end after S seconds")
     output.add_records(parser)
     add_server(parser)
 

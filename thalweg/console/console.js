@@ -586,6 +586,7 @@ function streamPane(pane, name) {
           back(oldest);
         }
       }
+      if (!mine.signal.aborted && problem.hidden) again = setTimeout(start, 1000);
     } catch (error) {
       if (mine.signal.aborted) return;
       fail(error instanceof Refused ? error.message : "the connection was lost; trying again");
@@ -657,6 +658,7 @@ function liveView(pattern) {
         for (const one of lines) if (one.dropped) note(`${count(one.dropped)} messages were not shown: there are too many`);
         messages.add(lines.filter((one) => "position" in one), true);
       }
+      if (!mine.signal.aborted) again = setTimeout(start, 1000);
     } catch (error) {
       if (mine.signal.aborted) return;
       problem.textContent = error instanceof Refused ? error.message : "the connection was lost; trying again";
