@@ -162,6 +162,8 @@ class Users:
         self.members = users
         self._key = key
         self._verified: dict[bytes, None] = {}
+        self.exhausted: Callable[[], bool] = lambda: False
+        """Set by the host: too many gave wrong passwords lately, and only those that are remembered are let in."""
 
     def identify(self, name: bytes | None, password: bytes | None) -> Identity | None:
         """Who this is; None: not let in. No name and no password: ``anonymous``, if there is one.
@@ -175,6 +177,8 @@ class Users:
         given = hmac.digest(self._key, (name or b"") + b"\0" + (password or b"") + str(secret).encode(), "sha256")
         if given in self._verified:
             return identity
+        if self.exhausted():
+            return None
         if not (secret or UNKNOWN).matches(password or b"") or secret is None or identity is None:
             return None
         if len(self._verified) >= VERIFIED_MAX:

@@ -173,9 +173,6 @@ class Connection:
         self.fd = -1 if sock is None else sock.fileno()
         self.direct = transport.get_extra_info("ssl_object") is None and self.fd >= 0
         transport.set_write_buffer_limits(high=0)
-        held_s = self.driver.held_s()
-        if held_s:
-            self.hold(held_s)
         if self.secure is None:
             self.greet()
         else:

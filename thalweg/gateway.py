@@ -14,12 +14,13 @@ import pathlib
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from protocols.api import Executor, Port, Session
 from protocols.hub import Hub
+from protocols.identity import Users
 from protocols.outbox import PRESSURE_BYTES, Outbox
 from substrate import checkpoints
 from substrate.api import Commit, Durability, Shard
@@ -47,8 +48,7 @@ STALL_S = 0.005
 REFUSED_S = 0.1
 """Whose credentials were wrong is not read for so long (Kafka: connection.failed.authentication.delay.ms)."""
 REFUSALS_A_S = 100
-"""Wrong credentials that may be checked in a second, a tenth of the loop's time; beyond, new connections wait."""
-HELD_S_MAX = 5.0
+"""Wrong credentials that are looked at in a second, a tenth of the loop's time, and at once if there were none before."""
 TIMER_NS_MIN = 1_000_000
 
 
@@ -67,7 +67,7 @@ class Driver(Hub):
         self._timer_ns = 0
         self._stalled: list[tuple[Connection, list[Outbox]]] = []
         self._refusals_s = 0.0
-        """When the checks made so far of wrong credentials would be over at REFUSALS_A_S; monotonic."""
+        """When the wrong credentials so far would all be paid for at REFUSALS_A_S; monotonic."""
         self.buffer = bytearray(BUFFER_BYTES)
         self.view = memoryview(self.buffer)
         self.share_bytes = SHARE_BYTES
@@ -80,6 +80,8 @@ class Driver(Hub):
         self.turn = Turn(lambda now_ns: self.sequencer.begin(now_ns), loop.call_soon, self.end_turn)
         super().__init__(engine, MemoryEngine(), *args, **more)
         self.strangers = {name: set() for name in self.connections}
+        if self.users is not None:
+            self.users.exhausted = self.exhausted
         loop.call_later(SHRINK_S, self._shrink)
 
     # turns
@@ -123,14 +125,19 @@ class Driver(Hub):
     def refused(self, session: object) -> None:
         """Its peer is not read for a moment, so that guessing costs those who guess."""
         self.count("logins_refused")
-        self._refusals_s = max(self._refusals_s, time.monotonic()) + 1 / REFUSALS_A_S
+        now_s = time.monotonic()
+        self._refusals_s = min(max(self._refusals_s, now_s) + 1 / REFUSALS_A_S, now_s + 2.0)
         outbox = getattr(session, "outbox", None)
         if outbox is not None and outbox.owner is not None:
             outbox.owner.hold(REFUSED_S)
 
-    def held_s(self) -> float:
-        """How long a new connection is not read, because too many gave wrong credentials."""
-        return min(max(self._refusals_s - time.monotonic() - 1.0, 0.0), HELD_S_MAX)
+    def change_users(self, users: Users, changed: Container[bytes], now_ns: int) -> int:
+        users.exhausted = self.exhausted
+        return super().change_users(users, changed, now_ns)
+
+    def exhausted(self) -> bool:
+        """Whether so many gave wrong credentials that none is looked at but those that were right before."""
+        return self._refusals_s > time.monotonic() + 1.0
 
     def arm(self) -> None:
         """Set the one timer to what is due next."""
@@ -487,7 +494,8 @@ class Gateway:
             deadline = time.monotonic() + STOP_S
             while any(driver.connections.values()) and time.monotonic() < deadline:
                 await asyncio.sleep(0.01)
-            for left in [*driver.connections.values(), *driver.strangers.values()]:
+            everybody: list[set[Any]] = [*driver.connections.values(), *driver.strangers.values()]
+            for left in everybody:
                 for one in list(left):
                     one.abort()
             driver.flush()
