@@ -171,7 +171,7 @@ class Mqtt(Listener):
     """A longer keep alive, or none, becomes this; told to MQTT 5 clients as Server Keep Alive. 0: the client decides."""
     receive_maximum: Annotated[int, Ge(1), Le(65535)] = 100
     """QoS 1 and 2 messages that an MQTT 5 client may send before they are acknowledged; told as Receive Maximum."""
-    inflight_max: Annotated[int, Ge(1), Le(65535)] = 100
+    inflight_max: Annotated[int, Ge(1), Le(65535)] = 1000
     """QoS 1 and 2 messages that a client is sent before it acknowledges, if it allows as many."""
     topic_alias_maximum: Annotated[int, Ge(0), Le(65535)] = 10
     """Topic aliases that an MQTT 5 client may set, and that it is sent at most."""

@@ -59,7 +59,7 @@ class Settings:
     connect_timeout_s: int = 10
     receive_maximum: int = 100
     """QoS 1 and 2 packets that a 5.0 client may have unacknowledged."""
-    inflight_max: int = 100
+    inflight_max: int = 1000
     """QoS 1 and 2 packets that are sent and not acknowledged, where the client allows as many."""
     topic_alias_maximum: int = 10
     keep_alive_max_s: int = 0
