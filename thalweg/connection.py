@@ -279,7 +279,7 @@ class Connection:
 
     def begin_secure(self) -> None:
         self.driver.strangers[self.protocol].add(self)
-        self.driver.later(self.driver.handshake_s, self.handshake_late)
+        self.driver.shakes_hands(self)
         if self.secure.either:
             self.driver.later(FIRST_BYTE_S, self.speak_first)
         elif self.secure.after:
@@ -297,10 +297,9 @@ class Connection:
             self.channel = self.secure.channel()
 
     def handshake_late(self) -> None:
-        if not self.closed and not self.may_send():
-            self.driver.note(f"{self.protocol}_tls_errors", "")
-            self.driver.debug(self.protocol, "no TLS handshake in time")
-            self.abort()
+        self.driver.note(f"{self.protocol}_tls_errors", "")
+        self.driver.debug(self.protocol, "no TLS handshake in time")
+        self.abort()
 
     @cython.cfunc
     def decrypt(self, count: cython.Py_ssize_t):
@@ -343,6 +342,7 @@ class Connection:
     def handshake(self):
         if not self.channel.handshake():
             return
+        self.driver.handshakes.pop(self, None)
         self.send_cipher()
         if self.session is None:
             self.greet()
@@ -590,6 +590,8 @@ class Connection:
     def finish(self):
         """The connection is over: the session gives back what it held."""
         self.closed = True
+        if self.secure is not None:
+            self.driver.handshakes.pop(self, None)
         if self.session is None:
             self.driver.strangers[self.protocol].discard(self)
         else:

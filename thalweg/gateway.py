@@ -75,6 +75,9 @@ class Driver(Hub):
         """What TLS connections read into; what they decrypt goes where others read."""
         self.strangers: dict[str, set[Connection]] = {}
         """Connections without a session: their TLS handshake is under way."""
+        self.handshakes: dict[Connection, float] = {}
+        """Until when each may take for its handshake, the first first; by the loop's time."""
+        self._handshake_timer: asyncio.TimerHandle | None = None
         self.limits: dict[str, int] = {}
         self._random = int.from_bytes(os.urandom(8), "big") | 1
         self.turn = Turn(lambda now_ns: self.sequencer.begin(now_ns), loop.call_soon, self.end_turn)
@@ -163,6 +166,22 @@ class Driver(Hub):
 
     def later(self, seconds: float, act: Callable[[], object]) -> None:
         self._loop.call_later(seconds, act)
+
+    def shakes_hands(self, connection: Connection) -> None:
+        """Close it unless its handshake is done in time: it takes itself out of ``handshakes``."""
+        self.handshakes[connection] = self._loop.time() + self.handshake_s
+        if self._handshake_timer is None:
+            self._handshake_timer = self._loop.call_later(self.handshake_s, self._late_handshakes)
+
+    def _late_handshakes(self) -> None:
+        self._handshake_timer = None
+        while self.handshakes:
+            connection, due_s = next(iter(self.handshakes.items()))
+            if due_s > self._loop.time():
+                self._handshake_timer = self._loop.call_at(due_s, self._late_handshakes)
+                return
+            del self.handshakes[connection]
+            connection.handshake_late()
 
     # the sequencer's host
 

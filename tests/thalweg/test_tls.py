@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import gc
 import pathlib
 import socket
 import ssl
@@ -16,7 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from tests.thalweg.certificates import Certificates
 from thalweg.config import Config, ConfigError, Kafka, Mqtt, Nats, Resp, Tls, validate
 from thalweg.gateway import Driver, Gateway
-from thalweg.tls import TlsError, make_context
+from thalweg.tls import Channel, TlsError, make_context
 
 DEADLINE_S = 20
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
@@ -275,6 +277,64 @@ def test_an_idle_peer_that_resets_its_connection_leaves_nothing_behind(run, made
             driver = gateway._driver
             while any(driver.strangers.values()) or any(driver.connections.values()):
                 await asyncio.sleep(0.001)
+
+    run(work())
+
+
+def test_handshakes_under_way_count_as_connections(run, made) -> None:
+    async def work():
+        told = dataclasses.replace(config(made), resp=Resp(listen="off", tls_listen=ANY, connections_max=3))
+        async with Gateway(told) as gateway:
+            address = gateway.listeners["resp_tls"]
+            silent = [await asyncio.open_connection(*address) for _ in range(3)]
+            reader, _ = await asyncio.open_connection(*address)
+            assert await ended(reader) == b""
+            assert gateway.metrics()["resp_connections_refused_total"] == 1
+            silent[0][1].close()
+            while sum(map(len, gateway._driver.strangers.values())) == 3:
+                await asyncio.sleep(0.001)
+            async with connected(gateway, "resp_tls", made.client()) as (reader, writer):
+                writer.write(b"PING\r\n")
+                assert await reader.readline() == b"+PONG\r\n"
+
+    run(work())
+
+
+def test_who_does_not_read_is_cut_off_over_tls_too(run, made) -> None:
+    async def work():
+        told = dataclasses.replace(config(made), nats=Nats(listen=ANY, tls_listen=ANY, pending_bytes_max=1_000_000))
+        async with Gateway(told) as gateway, connected(gateway, "nats", None) as (_, publisher):
+            reader, writer = await asyncio.open_connection(*gateway.listeners["nats_tls"], limit=1024)
+            await reader.readline()
+            await writer.start_tls(made.client(), server_hostname="localhost")
+            writer.write(b"CONNECT {}\r\nSUB x 1\r\nPING\r\n")
+            while gateway.metrics()["nats_connections"] != 2 or not gateway._driver.sequencer.interest._tries:
+                await asyncio.sleep(0.001)
+            writer.transport.pause_reading()
+            publisher.write(b'CONNECT {"verbose":false}\r\n')
+            while not gateway.metrics().get("nats_slow_consumers_total"):
+                publisher.write((b"PUB x 100000\r\n" + b"x" * 100_000 + b"\r\n") * 10)
+                await publisher.drain()
+                await asyncio.sleep(0)
+            assert gateway.metrics().get("session_crashes_total", 0) == 0
+            writer.transport.abort()
+
+    run(work())
+
+
+def test_connections_over_tls_leave_nothing_behind(run, made) -> None:
+    async def work():
+        async with Gateway(config(made)) as gateway:
+            for _ in range(20):
+                async with connected(gateway, "resp_tls", made.client()) as (reader, writer):
+                    writer.write(b"QUIT\r\n")
+                    assert await reader.readline() == b"+OK\r\n"
+            driver = gateway._driver
+            while driver.connections["resp"]:
+                await asyncio.sleep(0.001)
+            gc.collect()
+            assert not driver.handshakes
+            assert sum(isinstance(one, Channel) for one in gc.get_objects()) == 0
 
     run(work())
 
