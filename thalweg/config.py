@@ -28,6 +28,7 @@ MEMORY = ":memory:"
 PREFIX = "THALWEG_"
 NOT_KEYS = {
     "THALWEG_CONFIG": "the configuration file, where `--config` is not given",
+    "THALWEG_SERVER": "the HTTP listener that `thalweg pub`, `cat` and the other commands for people ask",
     "THALWEG_PURE": "`1`: kernels run uncompiled",
     "THALWEG_DEBUG": "`1`: each connection's end is logged with its reason",
     "THALWEG_OUTDATED": "`1`: tests run although a compiled kernel is older than its source",
