@@ -120,8 +120,9 @@ def announce(config: Config, addresses: dict[str, str]) -> None:
     speed = "" if is_compiled(outbox.__file__) else ", kernels uncompiled (slower; make kernels)"
     with contextlib.suppress(BrokenPipeError):
         print(f"thalweg {os.getpid()} ready in {since_exec_s():.2f} s, data in {config.data}{speed}", flush=True)
+        width = max(map(len, addresses), default=0)
         for name, address in sorted(addresses.items()):
-            print(f"  {name:6} {address}", flush=True)
+            print(f"  {name:{width}} {address}", flush=True)
 
 
 def is_compiled(file: str | None) -> bool:
