@@ -49,7 +49,7 @@ def test_the_sdist_builds_a_wheel_that_holds_every_module_and_interface_file(tmp
     wanted = {
         str(path.relative_to(ROOT))
         for top in ("substrate", "protocols", "transports", "conformance", "thalweg")
-        for pattern in ("*.py", "*.pxd", "py.typed")
+        for pattern in ("*.py", "*.pxd", "py.typed", "*.html", "*.css", "*.js", "*.svg")
         for path in (ROOT / top).rglob(pattern)
     }
     assert not wanted - held
