@@ -115,11 +115,14 @@ class Compaction:
             old = [one for one in segments if not young or one.end <= young[0]]
             cleaned = cleaned_end(found)
             dirty = sum(one.bytes for one in old if one.end > cleaned)
-            if dirty and dirty * 100 >= config.compaction_percent * sum(one.bytes for one in old):
+            enough = dirty and dirty * 100 >= config.compaction_percent * sum(one.bytes for one in old)
+            if enough or _tombstones_due(found, now_ms):
                 settled = engine.settled(found.id)
                 self._unsettled = self._unsettled or any(one.end > settled for one in old)
                 old = [one for one in old if one.end <= settled]
-                return self._compact(found, old, now_ms) if any(one.end > cleaned for one in old) else None
+                if any(one.end > cleaned for one in old) or _tombstones_due(found, now_ms):
+                    return self._compact(found, old, now_ms)
+                return None
         if not found.gone:
             return None
         marked = [one for one in segments if self._mostly_marked(found, one)]
@@ -155,19 +158,25 @@ class Compaction:
                 break
         passes = [] if found.marked is None else list(found.marked.cleaned)
         horizon = max((end for end, at_ms in passes if at_ms + found.config.tombstone_ms <= now_ms), default=0)
+        left = 0
 
         def gone(records: list[tuple[int, bytes | None, bool]]) -> list[tuple[int, int]]:
-            return [
-                (position, position)
-                for position, key, value in records
-                if key is None or position in found.gone or latest.get(_short(key), -1) > position
-                or (not value and position < horizon)
-            ]  # fmt: skip
+            nonlocal left
+            made = []
+            for position, key, value in records:
+                if key is None or position in found.gone or latest.get(_short(key), -1) > position:
+                    made.append((position, position))
+                elif not value:
+                    if position < horizon:
+                        made.append((position, position))
+                    else:
+                        left += 1
+            return made
 
         for segment in segments:
             if segment.end <= until:
                 yield from self._write(found, segment, gone, now_ms)
-        self._layer.removal.cleaned(found, until, now_ms)
+        self._layer.removal.cleaned(found, until, now_ms, left > 0)
 
     def _purge(self, found: Stream, segments: Sequence[Segment], now_ms: int) -> Iterator[None]:
         def gone(records: list[tuple[int, bytes | None, bool]]) -> list[tuple[int, int]]:
@@ -243,6 +252,12 @@ class Compaction:
             if header.producer_id >= 0 and header.max_timestamp > now_ms - PRODUCER_MS:
                 last[header.producer_id] = header.base_offset
         return last
+
+
+def _tombstones_due(found: Stream, now_ms: int) -> bool:
+    """Whether the time of some that a pass has left is over."""
+    passes = found.marked.cleaned if found.marked is not None else ()
+    return any(at_ms and at_ms + found.config.tombstone_ms <= now_ms for _, at_ms in passes)
 
 
 def cleaned_end(found: Stream) -> int:

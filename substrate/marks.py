@@ -15,7 +15,7 @@ Records: key = kind, value = big-endian i64s, the stream first:
 
     removed  stream, (start, end) ...      cut      stream, end: what is marked from ``end`` on is taken back
     start    stream, before                cleaned  stream, end, unix ms: compaction came to ``end`` then
-    gone     stream                        settled  stream, end, unix ms: as cleaned; those of before are forgotten
+    gone     stream                        settled  stream, end, unix ms or 0: likewise, and all before it is forgotten
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Marked:
     start: int = 0
     gone: Intervals = field(default_factory=Intervals)
     cleaned: list[tuple[int, int]] = field(default_factory=list)
-    """Passes of compaction: (end, unix ms), ascending in both."""
+    """Passes of compaction: (end, unix ms), ascending; 0 ms: no tombstone below is still to go."""
 
     def forward(self, before: int) -> None:
         """The stream begins at ``before`` at least."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from substrate.streams import Stream
 
 PASSES_MAX = 16
-"""Of compaction, remembered of a stream: beyond that some tombstones stay longer than asked."""
+"""Of compaction, remembered of a stream that has tombstones: those of the passes before stay longer than asked."""
 
 
 class Removal:
@@ -104,18 +104,19 @@ class Removal:
         if found.config.durability is not Durability.MEMORY and not self._layer.broken:
             self._marking_of(found)[0][:] = [before]
 
-    def cleaned(self, found: Stream, end: int, now_ms: int) -> None:
-        """Compaction came to ``end``: when tombstones below it may go is known from that."""
-        if self._layer.broken:
+    def cleaned(self, found: Stream, end: int, now_ms: int, tombstones: bool) -> None:
+        """Compaction came to ``end``; whether it left tombstones there that were not to go yet."""
+        if self._layer.broken or self._layer.streams.get(found.id) is not found:
             return
         known = self.marks.of(found.id)
-        old = [one for one in known.cleaned if one[1] + found.config.tombstone_ms <= now_ms]
-        if len(old) > 1 or len(known.cleaned) >= PASSES_MAX:  # one word for all that have nothing more to wait for
-            kept = [old[-1], *known.cleaned[len(old) :]] if old else known.cleaned[-PASSES_MAX // 2 :]
-            self.marks.decide(b"settled", found.id, *kept[0])
-            for one in kept[1:]:
-                self.marks.decide(b"cleaned", found.id, *one)
-        self.marks.decide(b"cleaned", found.id, end, now_ms)
+        waiting = [one for one in known.cleaned if one[1] and one[1] + found.config.tombstone_ms > now_ms]
+        swept = max((one[0] for one in known.cleaned if one not in waiting), default=0)
+        if end > max(swept, *(one[0] for one in waiting), 0):
+            waiting.append((end, now_ms))
+        passes = [(swept, 0), *waiting[-PASSES_MAX:]] if tombstones else [(end, 0)]
+        self.marks.decide(b"settled", found.id, *passes[0])
+        for one in passes[1:]:
+            self.marks.decide(b"cleaned", found.id, *one)
         found.attach(known)
 
     def _marking_of(self, found: Stream) -> tuple[list[int], list[int]]:
