@@ -12,6 +12,7 @@ cdef class NatsSink:
     cdef public bytes sid
     cdef public bint headers
     cdef public bint closed
+    cdef public bint filtered
     cdef public long long delivered
     cdef public long long delivered_max
     cdef bint _take(self) except -1

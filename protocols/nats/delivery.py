@@ -58,6 +58,7 @@ class NatsSink:
         self.sid = sid
         self.headers = headers
         self.closed = False
+        self.filtered = False  # some of what matches is denied: the session says what
         self.delivered = 0
         self.delivered_max = 0  # UNSUB sid max; 0: no end
 
@@ -95,6 +96,8 @@ class NatsSink:
         """Take a group that came from elsewhere: another protocol, an executor, or a mixed queue group."""
         index: cython.Py_ssize_t
         if self.closed or (group.source is self.session and not self.session.echo):
+            return
+        if self.filtered and not self.session.hears(group.address):
             return
         if group.headers is None and group._records is None:
             subject = subject_of_address(group.address)
@@ -146,13 +149,20 @@ class Plan:
                 foreign = True
                 if members:
                     self.kernel = False
-            elif not session.echo:
-                members = [sink for sink in members if sink.session is not session]
+            else:
+                members = [
+                    sink
+                    for sink in members
+                    if (session.echo or sink.session is not session)
+                    and (not sink.filtered or sink.session.hears(route.address))
+                ]
             if members:
                 self.queues.append(members)
         for sink in route.sinks:
             if not isinstance(sink, NatsSink):
                 foreign = True
+            elif sink.filtered and not sink.session.hears(route.address):
+                continue
             elif session.echo or sink.session is not session:
                 self.sinks.append(sink)
                 self.prefixes.append(b"MSG " + subject + b" " + sink.sid + b" ")
@@ -493,6 +503,12 @@ class Delivery:
         if wide is None or wide.queues or not wide.kernel:
             return None
         return wide.sinks
+
+    def forget(self) -> None:
+        """Every plan: what this connection may do has changed."""
+        self._plans.clear()
+        self._beneath.clear()
+        self._plan = None
 
     def plans_kept(self) -> int:
         """How many subjects are remembered."""

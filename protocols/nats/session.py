@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
-from protocols.api import Called, Identity, Port
+from protocols.api import Called, Identity, Port, Right
 from protocols.identity import EVERYBODY, NATS_TOKEN
 from protocols.nats import errors, wire
 from protocols.nats.delivery import PROTOCOL, Delivery, NatsSink, Plan, acknowledge
@@ -32,9 +32,11 @@ from protocols.nats.jetstream_wire import (
     NoResponders,
     StreamFacts,
     expectations_of,
+    format_time,
     puback,
     puback_error,
     stream_facts,
+    write,
 )
 from protocols.nats.mapping import Headers, header_tuple, pattern_of, reserved, subject_address
 from protocols.outbox import Outbox
@@ -43,6 +45,7 @@ from substrate.api import (
     DEFAULT_ACCOUNT,
     Account,
     Ack,
+    Address,
     Answer,
     Appended,
     Failed,
@@ -54,6 +57,7 @@ from substrate.api import (
     Topic,
     Unknown,
 )
+from substrate.interest import ONE, Tokens
 
 SECOND_NS = 1_000_000_000
 STALL_NS = 2_000_000
@@ -66,6 +70,13 @@ API_COST = 16
 API = b"$JS.API."
 ACK = b"$JS.ACK."
 FLOW = b"$JS.FC."
+USER_INFO = b"$SYS.REQ.USER.INFO"
+API_WORDS = frozenset((
+    b"STREAM", b"CONSUMER", b"DIRECT", b"MSG", b"CREATE", b"UPDATE", b"INFO", b"DELETE", b"PURGE", b"NAMES", b"LIST", b"GET",
+    b"DURABLE", b"NEXT", b"PAUSE", b"RESET", b"UNPIN", b"SNAPSHOT", b"RESTORE",
+))  # fmt: skip
+"""Of subjects under ``$JS.API.``; what follows them is a stream's name."""
+MANAGING = ([b"CREATE"], [b"UPDATE"], [b"DELETE"], [b"PURGE"], [b"RESTORE"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +149,10 @@ class NatsSession:
         self._now_ns = self._heard_ns = self._opened_ns = now_ns
         self._client_ip = peer[0]
         self._client_id = (self.port.random() & 0x7FFFFFFF) or 1
-        self._must_authenticate = self.port.identify(None, None) is None
+        anonymous = self.port.identify(None, None)
+        self._must_authenticate = anonymous is None
+        if anonymous is not None:
+            self.identity, self.account = anonymous, anonymous.account
         self.outbox.put_bytes(self._info())
         self._ping_ns = now_ns + min(self.settings.first_ping_ns, self.settings.ping_ns)
         self.deadline_ns = self._ping_ns
@@ -274,9 +288,12 @@ class NatsSession:
         asks = subject.startswith(API)  # a consumer's filter, wildcards and all, stands in the subject that creates it
         if not wire.valid_subject(subject, wildcards=asks) or reserved(subject):
             return Plan(subject, None, generation, self)
+        special = asks or subject.startswith((ACK, FLOW)) or subject == USER_INFO
+        if not special and not self._may_publish(subject):
+            return Plan(subject, None, generation, self)
         route = self.port.resolve(self.account, join(subject.split(b".")) if asks else subject_address(subject))
         plan = Plan(subject, route, generation, self)
-        plan.special = asks or subject.startswith((ACK, FLOW))
+        plan.special = special
         self._captured(plan, route)
         return plan
 
@@ -287,13 +304,34 @@ class NatsSession:
         """
         generation = self.port.generation
         route = None
-        if not reserved(prefix[:-1]) and not prefix.startswith(API):
-            route = self.port.resolve_beneath(self.account, subject_address(prefix[:-1]), prefix == ACK)
+        if not reserved(prefix[:-1]) and not prefix.startswith((API, USER_INFO[:-4])):
+            route = self._route_beneath(prefix)
         plan = Plan(prefix, route, generation, self)
         plan.special = prefix == ACK or prefix.startswith(FLOW)
         if route is not None:
             self._captured(plan, route)
         return plan
+
+    def _route_beneath(self, prefix: bytes) -> Route | None:
+        """Where all beneath a prefix goes; None: it depends, also on what this user may do or a subscriber may hear."""
+        address = subject_address(prefix[:-1])
+        if not self.identity.all and not prefix.startswith((ACK, FLOW)):
+            beneath = Tokens(address + b"/" + ONE)
+            if not self.identity.may_all(Right.WRITE, beneath) or self.identity.filtered(Right.WRITE, beneath):
+                return None
+        route = self.port.resolve_beneath(self.account, address, prefix == ACK)
+        if route is not None:
+            members = [sink for queue in route.queues for sink in queue]
+            if any(isinstance(sink, NatsSink) and sink.filtered for sink in (*route.sinks, *members)):
+                return None
+        return route
+
+    def _may_publish(self, subject: bytes) -> bool:
+        return self.identity.all or self.identity.may(Right.WRITE, subject_address(subject))
+
+    def hears(self, address: bytes) -> bool:
+        """Whether this user may have messages of this address: asked where some of a subscription's are denied."""
+        return self.identity.may(Right.READ, Address(address))
 
     def _captured(self, plan: Plan, route: Route) -> None:
         """Note in the plan what its stream, if any, asks of a publisher."""
@@ -313,7 +351,7 @@ class NatsSession:
 
     def unpublishable(self, subject: bytes) -> None:
         """A message to a subject that takes none: a wildcard, an empty token, what is reserved."""
-        if reserved(subject):
+        if reserved(subject) or (wire.valid_subject(subject) and not self._may_publish(subject)):
             self.outbox.put_bytes(errors.err(errors.PUBLISH_DENIED % subject))
         elif self.delivery.pedantic:
             self.outbox.put_bytes(errors.err(errors.INVALID_PUBLISH_SUBJECT))
@@ -441,6 +479,13 @@ class NatsSession:
         reply = bytes(data[frame.reply_start : frame.reply_end])
         body = frame.payload_start + frame.header_bytes
         payload = bytes(data[body : frame.payload_start + frame.total_bytes])
+        if plan.subject == USER_INFO:
+            if reply:
+                self._respond(reply, self._user_info())
+            return
+        if not self.identity.all and not self._may_ask(plan.subject, payload):
+            self.outbox.put_bytes(errors.err(errors.PUBLISH_DENIED % plan.subject))
+            return
         if plan.subject.startswith((ACK, FLOW)):
             self._acks.append((plan.subject, reply, payload))
             return
@@ -454,6 +499,58 @@ class NatsSession:
             self._api_answered(request, heard, answer)
 
         self.port.call("jetstream", request, self._token(then))
+
+    def _may_ask(self, subject: bytes, payload: bytes) -> bool:
+        """Whether this user may do to a stream what a request to JetStream asks: MANAGE to change it, READ for the rest.
+
+        Who makes a stream capture subjects must be allowed to read or to manage all that they match.
+        """
+        tokens = subject.split(b".")
+        if subject.startswith(API):
+            words = tokens[2:]
+            manages = words[:1] == [b"STREAM"] and (words[1:2] in MANAGING or words[1:3] == [b"MSG", b"DELETE"])
+            at = next((index for index, word in enumerate(words) if word not in API_WORDS), None)
+            if at is None:
+                return True
+            name = words[at]
+            if manages and words[1] in (b"CREATE", b"UPDATE") and not self._may_capture(payload):
+                return False
+        else:
+            manages, name = False, ack_stream(tokens)
+        return self.identity.may(Right.MANAGE if manages else Right.READ, join([name]))
+
+    def _may_capture(self, payload: bytes) -> bool:
+        found = _json_object(payload) or {}
+        subjects = found.get("subjects") or []
+        known = [one.encode() for one in subjects if isinstance(one, str)] if isinstance(subjects, list) else []
+        patterns = [pattern_of(one) for one in known if wire.valid_subject(one, wildcards=True)]
+        may = self.identity.may_all
+        return all(may(Right.READ, one) or may(Right.MANAGE, one) for one in patterns)
+
+    def _readable(self, text: bytes) -> bytes:
+        """An answer that lists streams, without those that this user may not read."""
+        found = json.loads(text)
+        if isinstance(found.get("streams"), list):
+            streams = found["streams"]
+            names = [one if isinstance(one, str) else one["config"]["name"] for one in streams]
+            kept = [
+                one
+                for one, name in zip(streams, names, strict=True)
+                if self.identity.may(Right.READ, join([name.encode()]))
+            ]
+            found["total"] -= len(streams) - len(kept)
+            found["streams"] = kept or None
+        return write(found)
+
+    def _user_info(self) -> bytes:
+        """Who this connection is (nats-server server/accounts.go UserInfo, behaviour); rights are not told."""
+        name = self.identity.name.decode("utf-8", "replace") if self._must_authenticate else ""
+        settings = self.settings
+        server = {
+            "name": settings.server_name, "host": settings.host, "id": settings.server_id, "ver": settings.version,
+            "jetstream": True, "seq": 0, "time": format_time(self._now_ns),
+        }  # fmt: skip
+        return write({"server": server, "data": {"user": name, "account": "$G", "account_name": "$G"}})
 
     def flush_acks(self) -> None:
         """Give collected acknowledgements of JetStream messages to their owner, many in one call."""
@@ -500,7 +597,8 @@ class NatsSession:
         if not wire.valid_subject(subject, wildcards=True):
             self.outbox.put_bytes(errors.err(errors.INVALID_SUBJECT))
             return
-        if reserved(subject):
+        pattern = pattern_of(subject)
+        if reserved(subject) or not self.identity.may_all(Right.READ, pattern):
             text = (
                 errors.SUBSCRIPTION_DENIED % subject
                 if queue is None
@@ -513,7 +611,8 @@ class NatsSession:
             return
         sink = NatsSink(self, self.outbox, subject, queue, sid, self.delivery.accepts_headers)
         self._subscriptions[sid] = sink
-        handle = self.port.subscribe(self.account, pattern_of(subject), sink, queue)
+        sink.filtered = self.identity.filtered(Right.READ, pattern)
+        handle = self.port.subscribe(self.account, pattern, sink, queue)
         sink.handle = handle  # type: ignore[assignment]
         self._ok()
 
@@ -549,10 +648,12 @@ class NatsSession:
         self.delivery.no_responders = bool(known.get("no_responders", False)) and headers
         user, secret, token = (_encoded(known.get(name)) for name in ("user", "pass", "auth_token"))
         identity = self.port.identify(NATS_TOKEN, token) if token and user is None else self.port.identify(user, secret)
-        if identity is None:
+        if identity is None or (self.port.users and (known.get("jwt") or known.get("nkey"))):
             self._fatal(errors.AUTHORIZATION)
             return
         if not self._connected:
+            if identity is not self.identity:
+                self.delivery.forget()
             self.identity = identity
             self.account = identity.account
         if self._protocol() not in (0, 1):
@@ -670,7 +771,10 @@ class NatsSession:
                 sink.send(request.reply, b"%d %d\r\n%b%b\r\n" % (*sizes, message.block, message.payload), True)
         elif answer.answer and request.reply:
             assert isinstance(answer.answer, bytes)
-            self._respond(request.reply, answer.answer, answer.commit, answer.shard)
+            text = answer.answer
+            if not self.identity.all and request.subject in (b"$JS.API.STREAM.NAMES", b"$JS.API.STREAM.LIST"):
+                text = self._readable(text)
+            self._respond(request.reply, text, answer.commit, answer.shard)
 
     def _acks_answered(self, answer: Answer) -> None:
         """Confirm those acknowledgements that asked for it."""
@@ -704,6 +808,12 @@ _OPTIONS: dict[str, type | tuple[type, ...]] = {
     "protocol": int, "user": str, "pass": str, "auth_token": str, "jwt": str, "nkey": str, "sig": str, "name": str,
     "lang": str, "version": str,
 }  # fmt: skip
+
+
+def ack_stream(tokens: list[bytes]) -> bytes:
+    """The stream that an acknowledgement, in either of its forms, or a flow control reply names."""
+    at = 4 if len(tokens) in (11, 12) else 2
+    return tokens[at] if len(tokens) > at else b""
 
 
 def _encoded(text: str | None) -> bytes | None:

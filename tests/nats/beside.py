@@ -73,7 +73,9 @@ def sub(subject: str, sid: str, queue: str = "") -> bytes:
 class Peer:
     """One connection to one server."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, number: int = 0) -> None:
+        """``number`` tells apart the inboxes (``r.``) of scripts that run at the same time."""
+        self._inboxes = b" r%d." % number
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)), timeout=WAIT_S)
         self._data = b""
@@ -94,12 +96,15 @@ class Peer:
         else:
             sid = step.sid if isinstance(step, Ask) else b""
             heard = len(self.told.get(sid, ()))
-            self.socket.sendall(step + b"PING\r\n")
+            self.send(step + b"PING\r\n")
             wanted = self._pongs + 1
             while self._pongs < wanted:
                 self._read()
             if sid:
                 self._until(sid, heard + 1)
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data.replace(b" r.", self._inboxes))
 
     def _until(self, sid: bytes, count: int) -> None:
         while len(self.told.get(sid, ())) < count:
@@ -122,7 +127,8 @@ class Peer:
             if len(rest) < size + 2:
                 return
             payload, self._data = rest[:size], rest[size + 2 :]
-            names = [word for word in words[1 : -2 if words[0] == b"HMSG" else -1] if word]
+            shown = line.replace(self._inboxes, b" r.").split(b" ")
+            names = [word for word in shown[1 : -2 if words[0] == b"HMSG" else -1] if word]
             self.raw.setdefault(names[1], []).append([words[0], *names])
             self.told.setdefault(names[1], []).append((words[0], *map(masked, names), masked_payload(payload)))
 
@@ -150,9 +156,9 @@ def _masked(value: Any) -> Any:
     return value
 
 
-def told(address: str, script: Sequence[Step]) -> dict[bytes, list[tuple[Any, ...]]]:
+def told(address: str, script: Sequence[Step], number: int = 0) -> dict[bytes, list[tuple[Any, ...]]]:
     """What this server told."""
-    peer = Peer(address)
+    peer = Peer(address, number)
     try:
         for step in script:
             try:
