@@ -127,8 +127,8 @@ SCRIPTS: dict[str, list[Any]] = {
     "push group": [
         create("PC"),
         sub("d.pc", "d", "g"),
-        consumer("PC", "c", deliver_subject="d.pc", deliver_group="g"),
         puts("PC", 4),
+        consumer("PC", "c", deliver_subject="d.pc", deliver_group="g"),
         4,
         api("CONSUMER.INFO.PC.c"),
     ],

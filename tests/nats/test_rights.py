@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -108,31 +109,36 @@ def tell(peer: Asker, subject: str, payload: bytes = b"", reply: str = "_INBOX.x
     return publish(peer.client, subject, payload, reply)
 
 
+def asked(peer: Asker, subject: str, body: object = None) -> dict[str, Any]:
+    peer.client.read()
+    return peer.api(subject, body)
+
+
 def test_a_stream_is_managed_and_read_by_right(gateway: Harness) -> None:
     jet, reader, some = (asker(gateway, name) for name in ("jet", "reader", "some"))
     create = json.dumps({"name": "S", "subjects": ["s.>"], "allow_direct": True}).encode()
     for peer in (reader, some):
         told = tell(peer, "$JS.API.STREAM.CREATE.S", create, "_INBOX.x.1")
         assert told == DENIED % (b"Publish", b"$JS.API.STREAM.CREATE.S")
-    assert jet.api("STREAM.CREATE.S", json.loads(create))["did_create"]
+    assert asked(jet, "STREAM.CREATE.S", json.loads(create))["did_create"]
     foreign = json.dumps({"name": "S", "subjects": ["s.>", "orders.>"]}).encode()
     assert b"Permissions Violation" in tell(jet, "$JS.API.STREAM.UPDATE.S", foreign, "_INBOX.x.1")
     for subject in ("STREAM.DELETE.S", "STREAM.PURGE.S", "STREAM.MSG.DELETE.S"):
         told = tell(reader, f"$JS.API.{subject}", b"", "_INBOX.x.1")
         assert told == DENIED % (b"Publish", f"$JS.API.{subject}".encode())
     assert tell(reader, "s.a", b"x", "_INBOX.x.9").startswith(b"MSG _INBOX.x.9 ")
-    assert reader.api("STREAM.INFO.S")["state"]["messages"] == 1
+    assert asked(reader, "STREAM.INFO.S")["state"]["messages"] == 1
     consumer = {"stream_name": "S", "config": {"durable_name": "C", "ack_policy": "explicit"}}
-    assert reader.api("CONSUMER.CREATE.S.C", consumer)["name"] == "C"
+    assert asked(reader, "CONSUMER.CREATE.S.C", consumer)["name"] == "C"
     delivered = tell(reader, "$JS.API.CONSUMER.MSG.NEXT.S.C", b"", "_INBOX.x.2")
     assert b"$JS.ACK.S.C." in delivered
     ack = delivered.split(b" ")[3].decode()
     assert tell(some, ack, b"+ACK") == DENIED % (b"Publish", ack.encode())
-    assert reader.api("CONSUMER.INFO.S.C")["num_ack_pending"] == 1
+    assert asked(reader, "CONSUMER.INFO.S.C")["num_ack_pending"] == 1
     assert tell(reader, ack, b"+ACK", "") == b""
-    assert reader.api("CONSUMER.INFO.S.C")["num_ack_pending"] == 0
+    assert asked(reader, "CONSUMER.INFO.S.C")["num_ack_pending"] == 0
     for subject in ("STREAM.INFO.S", "CONSUMER.INFO.S.C", "DIRECT.GET.S.s.a", "STREAM.MSG.GET.S", "CONSUMER.NAMES.S"):
         assert b"Permissions Violation" in tell(some, f"$JS.API.{subject}", b"", "_INBOX.x.1")
-    assert some.api("STREAM.NAMES")["streams"] is None and some.api("STREAM.LIST")["total"] == 0
-    assert reader.api("STREAM.NAMES")["streams"] == ["S"]
-    assert "memory" in some.api("INFO")
+    assert asked(some, "STREAM.NAMES")["streams"] is None and asked(some, "STREAM.LIST")["total"] == 0
+    assert asked(reader, "STREAM.NAMES")["streams"] == ["S"]
+    assert "memory" in asked(some, "INFO")
