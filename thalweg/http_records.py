@@ -34,6 +34,10 @@ LINES_MAX = 500
 PRESSED_BYTES = 512 * 1024
 AGAIN_NS = 1_000_000
 PRESSED_NS = 10_000_000
+VIEW_NS = 200_000_000
+"""Between two writes to a follower that only looks: with LINES_MAX, 2500 records a second."""
+VIEW_KEPT = 200
+"""Of what it is behind, it is shown the newest."""
 BEAT_NS = 15_000_000_000
 SECONDS = 3600
 SECONDS_MAX = 366 * 86_400
@@ -183,6 +187,9 @@ class Follow:
         self._value_max = number(exchange, "value_max", 0)
         self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, SECONDS_MAX) * 1_000_000_000
         self._beat_ns = exchange.now_ns + BEAT_NS
+        self._behind = number(exchange, "behind", 0, 0)
+        """Of a follower that only looks: more than this is passed over; 0: it wants everything."""
+        self._pause_ns = 0
         self._reading: Cursor | None = None
         self._unwritten: list[tuple[int, Record]] = []
         """With its partition; the next one last."""
@@ -228,6 +235,9 @@ class Follow:
         """Read and write as long as there is something, the peer takes it, and this turn is not too long."""
         if self._pumping:
             return
+        if self._session is not None and self._session.now_ns < self._pause_ns:
+            self._plan(self._pause_ns)
+            return
         self._pumping = True
         due_ns = 0
         written = 0
@@ -240,7 +250,8 @@ class Follow:
                 due_ns = session.now_ns + PRESSED_NS
                 break
             if written:
-                due_ns = session.now_ns + AGAIN_NS
+                due_ns = session.now_ns + (VIEW_NS if self._behind else AGAIN_NS)
+                self._pause_ns = due_ns if self._behind else 0
                 break
             if self._unwritten:
                 written = self._write()
@@ -282,7 +293,9 @@ class Follow:
         session = self._session
         if session is None or cursor is None:
             return
-        if isinstance(answer, Batches):
+        if isinstance(answer, Batches) and self._behind and answer.tail.durable - cursor.at > self._behind:
+            self._pass_over(cursor, answer.tail)
+        elif isinstance(answer, Batches):
             last = cursor.end if not self._follow else answer.next
             self._unwritten = [(cursor.partition, record) for record in answer.records if record.position < last]
             self._unwritten.reverse()
@@ -298,6 +311,13 @@ class Follow:
             return
         if not self._pumping:
             self._pump()
+
+    def _pass_over(self, cursor: Cursor, tail: Tail) -> None:
+        """It looks at what is new; what it cannot look at it is told of."""
+        assert self._session is not None
+        start = max(tail.durable - min(VIEW_KEPT, self._behind), cursor.at)
+        self._session.write(line_of({"passed_over": start - cursor.at, "partition": max(cursor.partition, 0)}))
+        cursor.at, cursor.end = start, tail.durable
 
     def _jump(self, cursor: Cursor, tail: object) -> None:
         """Retention was faster than the reader: it is told, and goes on where the stream begins."""

@@ -67,6 +67,11 @@ async function main() {
   await page.click('.more button');
   await page.waitForFunction(() => document.querySelectorAll('tr.message').length > 101);
   seen.older = await page.$$eval('tr.message', (rows) => rows.length);
+  await page.selectOption('select[aria-label="Begin at"]', 'earliest');
+  await page.waitForFunction(() => document.querySelector('tr.message')?.textContent.includes('orders/eu/0{'));
+  await page.click('.more button');
+  await page.waitForFunction(() => document.querySelectorAll('tr.message').length === 200);
+  seen.oldest = await page.textContent('tr.message >> nth=199');
 
   // what could be markup is text
   await page.fill('input[type=search] >> nth=0', 'script');

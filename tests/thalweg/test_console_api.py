@@ -166,6 +166,21 @@ def test_a_follower_sees_what_was_and_what_comes_until_its_limit(edge: Edge) -> 
     assert not client.closed
 
 
+def test_who_only_looks_is_shown_the_newest_and_told_what_was_passed_over(edge: Edge) -> None:
+    client = edge.follow("/api/records?stream=orders&format=ndjson&follow=1&behind=300")
+    client.read()
+    for turn in range(4):
+        publish(edge, "orders/eu", *(str(turn * 1000 + number) for number in range(1000)))
+    edge.harness.advance(1000)
+    found = lines_of(client)
+    passed = sum(one.get("passed_over", 0) for one in found)
+    shown = values(found)
+    assert passed + len(shown) == 4000
+    assert 0 < len(shown) < 1500
+    assert shown[-1] == "3999"
+    assert [int(value) for value in shown] == sorted(int(value) for value in shown)
+
+
 def test_a_follower_ends_in_time_and_beats_until_then(edge: Edge) -> None:
     client = edge.follow("/api/records?stream=orders&format=ndjson&follow=1&seconds=40")
     client.read()

@@ -76,6 +76,7 @@ def test_people_see_and_do_everything_in_a_browser(filled: GatewayProcess, tmp_p
     assert '"by": "hand"' in seen["detail"]
     assert seen["hex"].startswith("00000000  7b 22 62 79")
     assert seen["older"] > 101
+    assert "orders/eu/199" in seen["oldest"]
     assert any("worker" in row and "252" in row for row in seen["groups"]), seen["groups"]
     assert any(row.startswith("nats") for row in seen["connections"])
     assert seen["mistake"]

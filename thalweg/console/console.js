@@ -263,6 +263,8 @@ function preview(record) {
 
 // ---------------------------------------------------------------- a table of messages, the newest first
 
+const gap = (record) => el("tr", { class: "gap" }, el("td", { colspan: 4 }, `${many(record.passed_over, "record")} passed over: more than can be looked at`));
+
 class Messages {
   constructor(options) {
     this.options = options; // {stream, partitions, empty}
@@ -282,7 +284,7 @@ class Messages {
 
   /** Newest last. */
   add(records, fresh) {
-    this.queue.push(...records.map((record) => [record, fresh]));
+    for (const record of records) this.queue.push([record, fresh]);
     if (this.queue.length > SHOWN_MAX) this.queue.splice(0, this.queue.length - SHOWN_MAX);
     if (this.due) return;
     this.due = requestAnimationFrame(() => {
@@ -299,15 +301,16 @@ class Messages {
 
   flush() {
     if (this.paused) return this.tell();
-    const rows = this.queue.splice(0).reverse().map(([record, fresh]) => this.row(record, fresh));
+    const rows = this.queue.splice(0).reverse().map(([record, fresh]) => ("passed_over" in record ? gap(record) : this.row(record, fresh)));
     this.body.prepend(...rows);
     while (this.body.querySelectorAll("tr.message").length > SHOWN_MAX) this.body.lastChild.remove();
     this.tell();
     this.check();
   }
 
-  older(records) {
-    this.body.append(...records.reverse().map((record) => this.row(record, false)));
+  append(records) {
+    this.body.append(...records.map((record) => this.row(record, false)));
+    this.check();
   }
 
   check() {
@@ -572,16 +575,21 @@ function streamPane(pane, name) {
     let first = true;
     const began = Date.now();
     messages.check();
+    if (begin.value !== `-${PAGE}`) {
+      if (!partition.hidden && partition.value === "") partition.value = "0";
+      return onward(from, mine);
+    }
     try {
-      for await (const lines of follow(url("/api/records", { stream: name, from, format: "ndjson", follow: 1, partition: partition.value, match: match.value, value_max: VALUE_MAX }), mine.signal)) {
+      for await (const lines of follow(url("/api/records", { stream: name, from, format: "ndjson", follow: 1, behind: 1000, partition: partition.value, match: match.value, value_max: VALUE_MAX }), mine.signal)) {
         const records = [];
         for (const one of lines) {
           if ("position" in one) records.push(one), (oldest = Math.min(oldest, one.position));
+          else if (one.passed_over) records.push(one);
           else if (one.error) fail(one.error);
           else if (one.skipped) note(`${count(one.skipped)} records are gone: retention was faster`);
         }
         messages.add(records, !first || Date.now() - began > 1000);
-        if (first && records.length && (partition.value !== "" || partition.hidden) && begin.value !== "earliest") {
+        if (first && records.length && (partition.value !== "" || partition.hidden)) {
           first = false;
           back(oldest);
         }
@@ -593,6 +601,17 @@ function streamPane(pane, name) {
       if (!(error instanceof Refused)) again = setTimeout(() => !document.hidden && start(), 2000);
     }
   };
+  const onward = async (from, mine) => {
+    messages.more.replaceChildren();
+    try {
+      const page = await ask(url("/api/records", { stream: name, partition: partition.value || 0, from, limit: PAGE, match: match.value, value_max: VALUE_MAX }), { signal: mine.signal });
+      messages.append(page.records);
+      const act = page.next < page.end ? ["Next", () => onward(page.next, mine)] : ["The end: go on live", () => { begin.value = `-${PAGE}`; position.hidden = true; void start(); }];
+      messages.more.replaceChildren(el("button", { type: "button", onclick: act[1] }, act[0]));
+    } catch (error) {
+      if (!mine.signal.aborted) fail(error.message);
+    }
+  };
   const back = (before) => {
     const one = streams.get(name);
     const least = one?.partitions?.[Number(partition.value || 0)]?.start ?? 0;
@@ -601,7 +620,7 @@ function streamPane(pane, name) {
       try {
         const from = Math.max(least, before - PAGE);
         const page = await ask(url("/api/records", { stream: name, partition: partition.value || 0, from, limit: before - from, match: match.value, value_max: VALUE_MAX }));
-        messages.older(page.records.filter((record) => record.position < before));
+        messages.append(page.records.filter((record) => record.position < before).reverse());
         back(from);
       } catch (error) { note(error.message); }
     } }, "Older"));
