@@ -163,7 +163,8 @@ class Groups:
             entry = self._ledger.entries.get(key)
             if entry is None:
                 continue
-            gone = self._ledger.expired(key, now_ms, self.settings.offset_retention_ms)
+            subscribed = group.subscribed() if group is not None and group.state is State.STABLE else None
+            gone = self._ledger.expired(key, now_ms, self.settings.offset_retention_ms, subscribed)
             if group is None and len(gone) == len(entry.offsets):
                 self._decide(*key, "delete")
             elif gone:

@@ -61,11 +61,21 @@ class Ledger:
         else:
             raise ValueError(f"unknown kind of group record: {kind!r}")
 
-    def expired(self, key: Key, now_ms: int, retention_ms: int) -> list[Partition]:
-        """Offsets that nobody wants any more: of a group empty for that long (ClassicGroup.offsetExpirationCondition)."""
+    def expired(
+        self, key: Key, now_ms: int, retention_ms: int, subscribed: frozenset[str] | None = None
+    ) -> list[Partition]:
+        """Offsets that nobody wants any more: of a group empty for that long; of one that is not, those of topics that its
+        members, who are at one, do not subscribe to (``subscribed``; None: it cannot be told), from their commit on
+        (ClassicGroup.offsetExpirationCondition)."""
         entry = self.entries[key]
         if entry.occupied:
-            return []
+            if subscribed is None:
+                return []
+            return [
+                partition
+                for partition, committed in entry.offsets.items()
+                if partition[0] not in subscribed and committed.at_ms + retention_ms <= now_ms
+            ]
         since_ms = entry.empty_since_ms if entry.protocol_type else 0
         return [
             partition

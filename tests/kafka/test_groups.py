@@ -381,6 +381,30 @@ def test_offsets_of_a_group_long_empty_are_forgotten() -> None:
     assert Script(gateway).ask("ListGroups", 4).groups == []
 
 
+def test_offsets_of_topics_that_a_group_left_are_forgotten_though_it_lives() -> None:
+    gateway = harness(groups=lambda: Groups(GroupSettings(offset_retention_ms=100_000, expiry_interval_ms=1000)))
+    for topic in ("orders", "left"):
+        Script(gateway).create(topic)
+    member = Member(gateway)
+    member.enter(metadata=b"\0\0" + b"\0\0\0\1" + b"\0\6orders" + b"\xff\xff\xff\xff")
+    member.syncing({member.id: b"work"})
+    assert member.synced().error_code == 0
+    assert member.commit(5) == member.commit(6, topic="left") == 0
+    for _ in range(19):
+        gateway.advance(5_000)
+        assert member.beat() == 0
+    assert (member.committed()[0], member.committed("left")[0]) == (5, 6)
+    assert member.commit(7, topic="left") == 0, "a new commit is young"
+    for _ in range(10):
+        gateway.advance(5_000)
+        assert member.beat() == 0
+    assert member.committed("left")[0] == 7
+    for _ in range(12):
+        gateway.advance(5_000)
+        assert member.beat() == 0
+    assert (member.committed()[0], member.committed("left")[0]) == (5, -1)
+
+
 def test_many_groups_are_forgotten_a_few_at_a_time() -> None:
     gateway = harness(groups=lambda: Groups(GroupSettings(offset_retention_ms=1000, expiry_interval_ms=1000)))
     script = Script(gateway)
