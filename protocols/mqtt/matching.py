@@ -148,6 +148,37 @@ class Matching:
             self._owe_one(share, message, kept)
         return tuple(kept)
 
+    def owe_run(self, left: Matches, messages: list[Message], publisher: int) -> list[list[Change]]:
+        """``owe_to`` for plain messages of one topic, published with QoS 1: what must be recorded of each."""
+        kept: list[list[Change]] = [[] for _ in messages]
+        rest: list[Match] = []
+        size = sum(message.size for message in messages)
+        state = self._owner.state
+        for match in left.sessions:
+            session = match.session
+            waiting = len(session.queue) + session.lane_count()
+            if (
+                match.no_local
+                or waiting + len(messages) > self._queue_messages_max
+                or session.owed_bytes + size > self._queue_bytes_max
+            ):
+                rest.append(match)
+                continue
+            keeps = session.keeps
+            if not keeps and session.connection is None:
+                continue
+            number, identifiers = session.number, match.identifiers
+            for message, changes in zip(messages, kept, strict=True):
+                sequence = session.next_sequence
+                state.owe(session, Entry(sequence, message, 1, identifiers, False, b""))
+                if keeps:
+                    changes.append((number, sequence, 1, identifiers, 0, b""))
+            self._owner.sending.wake(session)
+        if rest or left.shares:
+            for message, changes in zip(messages, kept, strict=True):
+                changes += self.owe_to(rest, left.shares, message, publisher)
+        return kept
+
     def owe_live(self, account: Account, address: bytes, message: Message) -> None:
         """A message that nothing keeps, for shared subscriptions."""
         kept: list[Change] = []

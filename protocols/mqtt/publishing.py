@@ -14,7 +14,7 @@ from protocols.mqtt import packets as p
 from protocols.mqtt.captured import message_of
 from protocols.mqtt.packets import Acknowledge
 from protocols.mqtt.runs import Run
-from protocols.mqtt.state import DONE, INBOUND, RECEIVED, RELEASED, RETAINED, Message, Session
+from protocols.mqtt.state import DONE, INBOUND, RECEIVED, RELEASED, RETAINED, Change, Message, Session
 from substrate.api import Account, Ack, Address, Appended, Group, Route
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 ROUTES_MAX = 4096
 CACHED_BYTES_MAX = 512
 RUN_MAX = 1000
+RUN_BYTES_MAX = 256 * 1024
 OWED_BYTES_MAX = 1 << 30
 """Of all sessions together (a message counts once for each); beyond it publishers are refused what somebody would be owed."""
 RETAINED_BYTES_MAX = 256 * 1024 * 1024
 """Of an account; beyond it publishers are refused what is to be retained."""
 Packets = list[tuple[int, Any, int]]
+Owed = list[tuple[Message, tuple[Change, ...]]]
 
 
 class Publishing:
@@ -132,11 +134,9 @@ class Publishing:
         return errors.SUCCESS
 
     def _owe_each(self, left: Matches, run: Run, publisher: Session) -> None:
-        for index in range(run.group.count):
-            message = Message(run.topic, run.group.value(index), 1, False, b"", 0)
-            kept = self._owner.matching.owe_to(left.sessions, left.shares, message, publisher.number)
-            if kept:
-                self._owner.record_message(message, kept)
+        messages = [Message(run.topic, run.group.value(index), 1, False, b"", 0) for index in range(run.group.count)]
+        kept = self._owner.matching.owe_run(left, messages, publisher.number)
+        self._owner.record_messages([(message, tuple(one)) for message, one in zip(messages, kept, strict=True) if one])
 
     def _publish_group(self, route: Route, group: Group) -> object:
         answers: list[object] = []
@@ -165,14 +165,16 @@ class Publishing:
             return errors.SUCCESS
         matches = self._owner.matching.of(account, first.address)
         if matches.shares or (first.qos and matches.sessions):
+            owed: Owed = []
             for item in run:
                 message = _message(item)
                 if item.qos:
                     kept = self._owner.matching.owe(account, item.address, message, publisher.number)
                     if kept:
-                        self._owner.record_message(message, kept)
+                        owed.append((message, kept))
                 else:
                     self._owner.matching.owe_live(account, item.address, message)
+            self._owner.record_messages(owed)
         elif first.qos and not route.sinks and not route.queues:
             return errors.NO_MATCHING_SUBSCRIBERS
         return errors.SUCCESS
@@ -243,6 +245,7 @@ def _run(steps: list[requests.Step], at: int, session: Session) -> list[requests
     if first.retain or first.refused or not first.qos or (first.qos == 2 and first.packet_id in session.inbound):
         return found
     seen = {first.packet_id}
+    size = len(first.payload)
     for index in range(at + 1, min(len(steps), at + RUN_MAX)):
         step = steps[index]
         if (
@@ -251,8 +254,10 @@ def _run(steps: list[requests.Step], at: int, session: Session) -> list[requests
             or step.qos != first.qos
             or step.retain
             or step.refused
+            or size > RUN_BYTES_MAX
         ):
             break
+        size += len(step.payload)
         if step.qos == 2:
             if step.packet_id in session.inbound or step.packet_id in seen:
                 break

@@ -16,38 +16,108 @@ import struct
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING
+    from cython.cimports.libc.string import memcpy
+
 _INTEGER = struct.Struct(">Bq")
-_LENGTH = struct.Struct(">BI")
 _NUMBER = struct.Struct(">q")
 SMALL = cython.declare(cython.longlong, 0xE0)
 DEPTH_MAX = cython.declare(cython.int, 16)
 
 
 def pack(value: object) -> bytes:
-    out: list = []
-    _put(out, value)
-    return b"".join(out)
+    writer = _Writer()
+    writer.put(value)
+    return writer.taken()
 
 
-@cython.cfunc
-@cython.exceptval(-1)
-def _put(out: list, value: object) -> cython.int:
-    number: cython.longlong
-    if value is None:
-        out.append(b"\0")
-    elif isinstance(value, int):
-        number = value
-        out.append(bytes((0x10 + number,)) if 0 <= number < SMALL else _INTEGER.pack(1, number))
-    elif isinstance(value, (bytes, bytearray)):
-        out.append(_LENGTH.pack(2, len(value)))
-        out.append(bytes(value))
-    elif isinstance(value, (tuple, list)):
-        out.append(_LENGTH.pack(3, len(value)))
-        for one in value:
-            _put(out, one)
-    else:
-        raise TypeError(f"cannot be recorded: {value!r}")
-    return 0
+@cython.cclass
+class _Writer:
+    """One growing buffer: a record of a thousand messages costs no object for each of their fields."""
+
+    out: bytearray
+    view: cython.uchar[::1]
+    fill: cython.Py_ssize_t
+
+    def __init__(self) -> None:
+        self.out = bytearray(256)
+        self.view = self.out
+        self.fill = 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def put(self, value: object) -> cython.int:
+        number: cython.longlong
+        if value is None:
+            self.room(1)
+            self.view[self.fill] = 0
+            self.fill += 1
+        elif isinstance(value, int):
+            number = value
+            if 0 <= number < SMALL:
+                self.room(1)
+                self.view[self.fill] = 0x10 + number
+                self.fill += 1
+            else:
+                self.put_bytes(_INTEGER.pack(1, number))
+        elif isinstance(value, bytes):
+            self.head(2, len(value))
+            self.put_bytes(value)
+        elif isinstance(value, bytearray):
+            self.head(2, len(value))
+            self.put_bytes(bytes(value))
+        elif isinstance(value, (tuple, list)):
+            self.head(3, len(value))
+            for one in value:
+                self.put(one)
+        else:
+            raise TypeError(f"cannot be recorded: {value!r}")
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def head(self, tag: cython.int, length: cython.longlong) -> cython.int:
+        """A tag and four bytes of length."""
+        self.room(5)
+        at: cython.Py_ssize_t = self.fill
+        self.view[at] = tag
+        self.view[at + 1] = length >> 24 & 255
+        self.view[at + 2] = length >> 16 & 255
+        self.view[at + 3] = length >> 8 & 255
+        self.view[at + 4] = length & 255
+        self.fill += 5
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def put_bytes(self, data: bytes) -> cython.int:
+        length: cython.Py_ssize_t = len(data)
+        self.room(length)
+        if cython.compiled:
+            if length:
+                memcpy(cython.address(self.view[self.fill]), PyBytes_AS_STRING(data), length)
+        else:
+            self.out[self.fill : self.fill + length] = data
+        self.fill += length
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def room(self, need: cython.Py_ssize_t) -> cython.int:
+        capacity: cython.Py_ssize_t = len(self.out)
+        if self.fill + need > capacity:
+            while capacity < self.fill + need:
+                capacity *= 2
+            bigger = bytearray(capacity)
+            bigger[: self.fill] = memoryview(self.out)[: self.fill]
+            self.out = bigger
+            self.view = bigger
+        return 0
+
+    @cython.cfunc
+    def taken(self) -> bytes:
+        return bytes(memoryview(self.out)[: self.fill])
 
 
 def unpack(data: bytes) -> object:

@@ -36,6 +36,7 @@ from protocols.mqtt.state import (
     END,
     LEFT,
     MESSAGE,
+    MESSAGES,
     RETAINED,
     SUBSCRIBED,
     UNSUBSCRIBED,
@@ -237,6 +238,16 @@ class Sessions:
         message.recorded = int(tail.ordered) if tail is not None else 0
         self.record((MESSAGE, message.fields(), kept))
         message.commit = self.commit
+
+    def record_messages(self, owed: list[tuple[Message, tuple[Change, ...]]]) -> None:
+        """The same for many at once."""
+        if not owed:
+            return
+        tail = self.own_tail()
+        recorded = int(tail.ordered) if tail is not None else 0
+        self.record((MESSAGES, *[(message.fields(), kept) for message, kept in owed]))
+        for message, _ in owed:
+            message.recorded, message.commit = recorded, self.commit
 
     def ask(self, call: Callable[[int], None], then: Callable[[object], None]) -> None:
         """Make a call of the world; ``then`` gets its answer."""

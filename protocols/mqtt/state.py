@@ -13,6 +13,7 @@ Nothing here has an effect, a clock or chance.
 | SUBSCRIBED  | number, filter, options, subscription identifier                                    |
 | UNSUBSCRIBED| number, filter                                                                     |
 | MESSAGE     | message, owed (number, sequence, qos, identifiers, retain, group)...                |
+| MESSAGES    | (message, owed...)...: as many of MESSAGE                                          |
 | REFERRED    | stream, next position, (message without payload, owed...)...                        |
 | DONE        | number, sequences: acknowledged, dropped or expired                                 |
 | ASSIGNED    | number, (sequence, packet id)...: QoS 2 only                                        |
@@ -40,7 +41,7 @@ from substrate.api import Account
 from substrate.interest import Tokens, Trie
 
 OPEN, END, LEFT, WILLED, SUBSCRIBED, UNSUBSCRIBED, MESSAGE, REFERRED, DONE, ASSIGNED = range(1, 11)
-RECEIVED, INBOUND, RELEASED, RETAINED, FOLLOWED, UNFOLLOWED = range(11, 17)
+RECEIVED, INBOUND, RELEASED, RETAINED, FOLLOWED, UNFOLLOWED, MESSAGES = range(11, 18)
 
 Change = tuple[Any, ...]
 NEVER_S = 0xFFFFFFFF
@@ -306,6 +307,9 @@ class State:
             self._open(*change[1:])
         elif kind == MESSAGE:
             self._owe(Message.of(change[1]), change[2])
+        elif kind == MESSAGES:
+            for fields, recipients in change[1:]:
+                self._owe(Message.of(fields), recipients)
         elif kind == REFERRED:
             stream, position, owed = change[1:]
             if stream in self.followed:
