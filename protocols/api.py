@@ -15,7 +15,7 @@ Rules of the seam:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from protocols.identity import Identity, Right, Secret
@@ -255,6 +255,15 @@ class World(Protocol):
 
     def record_slices(self, buffer: object, spans: Sequence[int], count: int, key: bytes = b"") -> int:
         """Many records at once: ``spans`` as in a Group."""
+        ...
+
+    @property
+    def volatile(self) -> bool:
+        """Whether what is recorded is kept nowhere: it need not be recorded."""
+        ...
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        """Call this once, when all of this turn is done and before it is committed: what it records is part of the turn."""
         ...
 
     def random(self) -> int: ...

@@ -118,6 +118,7 @@ class Sequencer:
         self._worlds: dict[str, LocalWorld] = {}
         self.calls = Calls(self._refusal)
         self._wakes: list[tuple[int, int, LocalWorld]] = []
+        self._at_end: list[tuple[LocalWorld, Callable[[], None]]] = []
         self._wake_count = 0
         self._retry_ns = 0
         self._retain_ns = 0
@@ -278,6 +279,11 @@ class Sequencer:
     def end(self) -> None:
         """Commit, and let those who watch go on, until all is said."""
         for _ in range(64):  # two sinks that feed one another must not hold the loop
+            while self._at_end:
+                acts, self._at_end = self._at_end, []
+                for world, act in acts:
+                    if self._worlds.get(world.executor.name) is world:
+                        self.host.call(world.executor, act)
             self.layer.commit()
             advanced = self.layer.advanced()
             if not advanced:
@@ -463,6 +469,11 @@ class Sequencer:
             self.host.touched()
             session = cast(Session, parked[0])
             self.host.call(session, session.answered, parked[1], Called(answer, commit, self.layer.shard))
+
+    def at_end(self, world: LocalWorld, act: Callable[[], None]) -> None:
+        """Call this once, before the turn is committed."""
+        self._at_end.append((world, act))
+        self.host.touched()
 
     def gone(self, session: object) -> None:
         """A connection ended: nothing is owed to it any more."""
@@ -657,6 +668,13 @@ class LocalWorld(LocalPort):
         self.unfolded_bytes += size + 40 * count
         layer.append_slices(found, buffer, spans, count, key, headers, size)
         return layer.commit_under_way(found)
+
+    @property
+    def volatile(self) -> bool:
+        return self._sequencer.volatile
+
+    def at_end(self, act: Callable[[], None]) -> None:
+        self._sequencer.at_end(self, act)
 
     def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]]) -> int:
         return self._sequencer.layer.remove(stream, ranges)

@@ -14,8 +14,12 @@ cdef class Dispatcher:
     cdef long long[::1] _span_view
     cdef Py_ssize_t _span_count
     cdef object _parts
-    cdef list _made
-    cdef bytes _made_label
+    cdef bytearray _pool
+    cdef unsigned char[::1] _pool_view
+    cdef Py_ssize_t _pool_fill
+    cdef bytes _pool_label
+    cdef bint _planned
+    cdef public bint _volatile
     cdef const unsigned char[::1] _data
     cdef long long[::1] _numbers
     cdef long long _commit
@@ -49,4 +53,7 @@ cdef class Dispatcher:
     cdef int _put_number(self, int sigil, long long value) except? -1
     cdef int _room(self, Py_ssize_t need) except? -1
     cdef bytes _copy(self, Py_ssize_t start, Py_ssize_t length)
-    cdef int _effect(self, Run run, Py_ssize_t at) except? -1
+    cdef int _effect(self, Run run, Database db, Py_ssize_t at) except? -1
+    cdef int _place(self, bytes label, Py_ssize_t length) except? -1
+    cpdef int add(self, bytes label, bytes effect) except? -1
+    cpdef long long flush_effects(self) except? -1

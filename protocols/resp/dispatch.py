@@ -7,7 +7,7 @@ kind, a number that is not one, RESP3 where the reply differs. Replies go into o
 
 Measured (64 of a kind in a chunk, chunk to outbox): GET 0.10 us, SET 0.22 us with its effect, by handler 1 us and more.
 
-Recorded effects that are slices of the run are collected and recorded together, before any other record is made.
+Effects are gathered over the turn and recorded together at its end, before it is committed: a record for each, in one call.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from substrate.api import DEFAULT_ACCOUNT
 
 FIRST_BYTES = 16 * 1024
 KEEP_BYTES = 256 * 1024
+POOL_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1024 * 1024)
+"""Effects that are gathered before they are recorded, whatever the turn does."""
 REPLY_BYTES_MAX = cython.declare(cython.Py_ssize_t, 1024 * 1024)
 """A run that may stop does when its replies are larger: the session looks whether they are read before it goes on."""
 STRING = cython.declare(cython.int, 1)
@@ -119,8 +121,12 @@ class Dispatcher:
         self._span_view = self._spans
         self._span_count = 0
         self._parts = None
-        self._made = []
-        self._made_label = b""
+        self._pool = bytearray(FIRST_BYTES)
+        self._pool_view = self._pool
+        self._pool_fill = 0
+        self._pool_label = b""
+        self._planned = False
+        self._volatile = False
         self._data = b""
         self._numbers = self._spans
         self._commit = 0
@@ -136,6 +142,11 @@ class Dispatcher:
         self._default = keyspace.databases(DEFAULT_ACCOUNT)
         self._clients = keyspace.clients
         self.reset_statistics()
+
+    def begin(self, world: Any) -> None:
+        """The executor starts: what is done from here on is recorded, unless nothing is."""
+        self.world = world
+        self._volatile = world.volatile
 
     def reset_statistics(self) -> None:
         self.commands = 0
@@ -160,7 +171,6 @@ class Dispatcher:
         self._data = run._view if cython.compiled else run.buffer
         self._numbers = run._numbers if cython.compiled else run.numbers
         self._fill = 0
-        self._span_count = 0
         self._commit = 0
         self._reply_commit = 0
         self._now_ms = 0
@@ -182,13 +192,12 @@ class Dispatcher:
                 if self._fill > REPLY_BYTES_MAX and run.may_stop and at < run.fill:
                     run.stopped = at
                     break
-        if self._span_count or self._made:
-            self._flush_effects(run, db)
         if self._woken:
             self._woken = False
             self.keyspace.waiting.serve()
         commit: cython.longlong = self._reply_commit
         if self.always:
+            self.flush_effects()
             commit = max(commit, self.keyspace.barrier(self._commit))
         if self._parts is None and db.number == run.db:
             data = self._taken()
@@ -203,8 +212,8 @@ class Dispatcher:
         self._fill = 0
         self._now_ms = 1  # nothing has expired
         self._plain = True
+        self._volatile = True  # what is replayed is recorded already
         done: cython.bint = self._hot(run, db, 0)
-        self._span_count = 0
         self._finish()
         return done
 
@@ -254,7 +263,6 @@ class Dispatcher:
         except BaseException:  # we are wrong: the session dies; what was done before must be recorded nevertheless
             call.dirty = 0
             self._record(run, call, db, at)
-            self._flush_effects(run, db)
             self._finish()
             raise
         if call.before or call.dirty:
@@ -263,7 +271,6 @@ class Dispatcher:
             self._put(reply)
         elif isinstance(reply, Block):
             if run.blocks and not run.transaction:
-                self._flush_effects(run, db)
                 keyspace.waiting.park(token, client, call, reply)
                 self._finish()
                 return None
@@ -274,13 +281,11 @@ class Dispatcher:
         else:
             self._hole(reply)
         if call.db is not db:
-            self._flush_effects(run, db)
             db = call.db
         if db.earlier or call.elsewhere:
             call.elsewhere = False
             keyspace.plan_expiry()
         if db.blocked and not run.transaction:  # who waits is served before the next command
-            self._flush_effects(run, db)
             keyspace.waiting.serve()
         self._woken = True
         self._plain = not db.watched and not db.blocked and not self.observed
@@ -323,69 +328,103 @@ class Dispatcher:
         self._parts.append(later)
         self._fill = 0
 
-    # effects
+    # effects: gathered over a turn, recorded together at its end (at once where replies wait for them)
 
     def _record(self, run: Run, call: object, db: Database, at: cython.Py_ssize_t) -> None:
         """What a handler did: what expired before it, then its effects or its own words."""
         if call.before:
             for label, effect in call.before:
-                self._make(run, db, label, effect)
+                self.add(label, effect)
             call.before.clear()
         if call.dirty:
             if call.effects is None:
-                self._effect(run, at)
+                self._effect(run, db, at)
             else:
                 for effect in call.effects:
-                    self._make(run, db, db.label, effect)
+                    self.add(db.label, effect)
 
-    def _make(self, run: Run, db: Database, label: bytes, effect: bytes) -> None:
-        """An effect in other words than the client's."""
-        if self._span_count:
-            self._flush_effects(run, db)
-        if self._made and self._made_label != label:
-            self._flush_made()
-        self._made_label = label
-        self._made.append(effect)
-
-    def _flush_made(self) -> None:
-        spans = array.array("q")
-        at = 0
-        for effect in self._made:
-            spans.append(at)
-            spans.append(len(effect))
-            at += len(effect)
-        data = b"".join(self._made)
-        count = len(self._made)
-        self._made = []
-        self._commit = self.world.record_slices(data, spans, count, self._made_label)
-        self.keyspace.last_commit = self._commit
+    @cython.ccall
+    @cython.exceptval(-1)
+    def add(self, label: bytes, effect: bytes) -> cython.int:
+        """An effect in words of ours."""
+        if self._volatile:
+            return 0
+        length: cython.Py_ssize_t = len(effect)
+        self._place(label, length)
+        if cython.compiled:
+            memcpy(cython.address(self._pool_view[self._pool_fill]), cython.cast(cython.p_char, effect), length)
+        else:
+            self._pool[self._pool_fill : self._pool_fill + length] = effect
+        self._pool_fill += length
+        return 0
 
     @cython.cfunc
     @cython.exceptval(-1)
-    def _effect(self, run: Run, at: cython.Py_ssize_t) -> cython.int:
+    def _effect(self, run: Run, db: Database, at: cython.Py_ssize_t) -> cython.int:
         """The request's own bytes are its effect."""
-        if self._made:
-            self._flush_made()
-        place: cython.Py_ssize_t = 2 * self._span_count
-        if place + 2 > len(self._spans):
-            bigger = array.array("q", self._spans)
-            bigger.frombytes(bytes(8 * len(bigger)))
-            self._spans = bigger
-            self._span_view = bigger
-        self._span_view[place] = run.origin + self._numbers[at + 2]
-        self._span_view[place + 1] = self._numbers[at + 3] - self._numbers[at + 2]
-        self._span_count += 1
+        if self._volatile:
+            return 0
+        start: cython.Py_ssize_t = run.origin + self._numbers[at + 2]
+        length: cython.Py_ssize_t = self._numbers[at + 3] - self._numbers[at + 2]
+        if start < 0 or length < 1 or start + length > len(self._data):
+            raise IndexError("slice outside its buffer")
+        self._place(db.label, length)
+        if cython.compiled:
+            memcpy(cython.address(self._pool_view[self._pool_fill]), cython.address(self._data[start]), length)
+        else:
+            self._pool[self._pool_fill : self._pool_fill + length] = self._data[start : start + length]
+        self._pool_fill += length
         return 0
 
-    def _flush_effects(self, run: Run, db: Database) -> None:
-        """Record what was collected; one of the two kinds at most is there."""
-        if self._made:
-            self._flush_made()
-        if self._span_count:
-            count = self._span_count
-            self._span_count = 0
-            self._commit = self.world.record_slices(run.buffer, self._spans, count, db.label)
-            self.keyspace.last_commit = self._commit
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _place(self, label: bytes, length: cython.Py_ssize_t) -> cython.int:
+        """Room for an effect of this length behind the others; it is counted already."""
+        if self._span_count and (label is not self._pool_label or self._pool_fill + length > POOL_BYTES_MAX):
+            if label != self._pool_label or self._pool_fill + length > POOL_BYTES_MAX:
+                self.flush_effects()
+        if self._pool_fill + length > len(self._pool):
+            bigger = bytearray(max(2 * len(self._pool), self._pool_fill + length))
+            bigger[: self._pool_fill] = memoryview(self._pool)[: self._pool_fill]
+            self._pool = bigger
+            self._pool_view = bigger
+        slot: cython.Py_ssize_t = 2 * self._span_count
+        if slot + 2 > len(self._spans):
+            more = array.array("q", self._spans)
+            more.frombytes(bytes(8 * len(more)))
+            self._spans = more
+            self._span_view = more
+        self._pool_label = label
+        self._span_view[slot] = self._pool_fill
+        self._span_view[slot + 1] = length
+        self._span_count += 1
+        if not self._planned:
+            self._planned = True
+            self.world.at_end(self.end_turn)
+        return 0
+
+    def end_turn(self) -> None:
+        """Called by the world before this turn is committed."""
+        self._planned = False
+        self.flush_effects()
+
+    @cython.ccall
+    @cython.exceptval(-1)
+    def flush_effects(self) -> cython.longlong:
+        """Record what was gathered. The commit to wait for; 0: nothing was."""
+        count: cython.Py_ssize_t = self._span_count
+        if count == 0:
+            return 0
+        self._span_count = 0
+        self._pool_fill = 0
+        pool = self._pool
+        if len(pool) > KEEP_BYTES:
+            self._pool = bytearray(FIRST_BYTES)
+            self._pool_view = self._pool
+        commit: cython.longlong = self.world.record_slices(pool, self._spans, count, self._pool_label)
+        self._commit = commit
+        self.keyspace.last_commit = commit
+        return commit
 
     # output
 
@@ -570,7 +609,7 @@ class Dispatcher:
                 self._put(b":1\r\n")
                 done = 1
         if done:
-            self._effect(run, at)
+            self._effect(run, db, at)
         return done
 
     @cython.cfunc
@@ -673,7 +712,7 @@ class Dispatcher:
         if added < 0:
             return 0
         if added > 0:
-            self._effect(run, at)
+            self._effect(run, db, at)
         self._put_number(58, added)
         return 1
 

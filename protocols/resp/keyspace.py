@@ -91,7 +91,7 @@ class Keyspace:
         self.world = world
         self.started_ms = world.now_ns // 1_000_000
         self.run_id = "".join(f"{world.random() & 0xFFFFFFFF:08x}" for _ in range(5))
-        self.dispatcher.world = world
+        self.dispatcher.begin(world)
         if self.appendfsync != self.settings.appendfsync:  # by CONFIG SET, before this start
             world.durability(DURABILITIES[self.appendfsync])
         self.plan_expiry()
@@ -294,13 +294,15 @@ class Keyspace:
 
     def record(self, call: Call, label: bytes, words: list[bytes]) -> None:
         """Record what a command did, in the order in which it happened."""
-        world = self.world
+        add = self.dispatcher.add
         for where, effect in call.before:
-            self.last_commit = world.record(effect, where)
+            add(where, effect)
         call.before.clear()
         if call.dirty:
             for effect in call.effects if call.effects is not None else (request(*words),):
-                self.last_commit = world.record(effect, label)
+                add(label, effect)
+        if self.always:
+            self.dispatcher.flush_effects()
         if call.db.earlier:
             self.plan_expiry()
 
@@ -400,7 +402,7 @@ class Keyspace:
                     db.remove(key)
                     db.touch(key)
                     self.count_expired()
-                    self.last_commit = self.world.record(request(b"DEL", key), db.label)
+                    self.dispatcher.add(db.label, request(b"DEL", key))
                     if self.events:
                         self.notifier.tell(account, db.number, b"expired", key)
         if left:
