@@ -257,6 +257,44 @@ def frames(group: Group, topic: bytes, properties: bytes) -> bytes:
     return bytes(out[:at])
 
 
+def numbered(block: bytes, identifiers: object) -> bytes:
+    """A block of ``frames`` with these packet identifiers in it, one for each frame."""
+    out = bytearray(block)
+    view: cython.uchar[::1] = out
+    ids: cython.ushort[::1] = identifiers
+    at: cython.Py_ssize_t = 0
+    body: cython.Py_ssize_t
+    length: cython.Py_ssize_t
+    shift: cython.int
+    index: cython.Py_ssize_t
+    for index in range(len(ids)):
+        body = at + 1
+        length = 0
+        shift = 0
+        while view[body] >= 128:
+            length |= (view[body] & 127) << shift
+            shift += 7
+            body += 1
+        length |= view[body] << shift
+        body += 1
+        at = body + length
+        body += 2 + view[body] * 256 + view[body + 1]
+        view[body] = ids[index] >> 8
+        view[body + 1] = ids[index] & 255
+    return bytes(out)
+
+
+def group_of_values(values: list) -> Group:
+    """Values that stand for themselves."""
+    found: Group = Group(b"", b"".join(values))
+    at: cython.Py_ssize_t = 0
+    value: bytes
+    for value in values:
+        found.add(at, len(value))
+        at += len(value)
+    return found
+
+
 @cython.cclass
 class Lane:
     """Frames that wait, ``_queue[_head:_fill]``, and the packet identifiers of those that were given out (a bit each)."""

@@ -6,12 +6,14 @@ Behaviour: MQTT 5.0 sections 4.4 (redelivery, with DUP, under the same identifie
 
 from __future__ import annotations
 
+from array import array
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from protocols.mqtt import requests
 from protocols.mqtt.captured import Everything, message_of
 from protocols.mqtt.matching import identifiers_of
+from protocols.mqtt.runs import frames, group_of_values, numbered
 from protocols.mqtt.state import ASSIGNED, DONE, MESSAGE, Delivery, Entry, Message, Session
 from protocols.mqtt.wire import varint
 from substrate.api import Batches, Level, Position, Record, StreamId
@@ -57,12 +59,13 @@ class Sending:
         finished: list[int] = []
         now_ms = self._owner.now_ms()
         state = self._owner.state
-        frames = self._take_lane(session) if session.lane is not None else b""
+        plain: list[Entry] = []
+        given = self._take_lane(session) if session.lane is not None else b""
         blocked = bool(session.resend) or session.lane_count() > 0
         if session.retained and not blocked:
             self._take_retained(session, now_ms)
         unacknowledged = 0 if session.lane is None else session.lane.unacknowledged
-        while session.queue and not blocked and len(out) < PULL_PACKETS_MAX and room > 0:
+        while session.queue and not blocked and len(out) + len(plain) < PULL_PACKETS_MAX and room > 0:
             entry = session.queue[0]
             message = entry.message
             if entry.qos and len(session.inflight) + unacknowledged >= session.window:
@@ -83,17 +86,21 @@ class Sending:
             state.assign(session, entry, packet_id)
             if entry.qos == 2 and not entry.volatile:
                 assigned.append((entry.sequence, packet_id))
-            out.append(Delivery(message, packet_id, entry.qos, entry.retain, False, entry.identifiers))
+            if not out and session.takes_frames and is_plain(entry):
+                plain.append(entry)
+            else:
+                out.append(Delivery(message, packet_id, entry.qos, entry.retain, False, entry.identifiers))
+        given += encode_plain(plain, session.level == 5)
         commit = 0
         if session.keeps:
-            commit = self._not_durable(out)
+            commit = self._not_durable([*(entry.message for entry in plain), *(one.message for one in out)])
             if finished:
                 self._owner.record((DONE, session.number, tuple(finished)))
             if assigned:
                 commit = self._owner.record((ASSIGNED, session.number, tuple(assigned)))
-        if out or frames:
+        if out or given:
             token, session.pull = session.pull, 0
-            self._owner.world.answer(token, requests.Deliveries(tuple(out), now_ms, frames), commit)
+            self._owner.world.answer(token, requests.Deliveries(tuple(out), now_ms, given), commit)
 
     def _take_lane(self, session: Session) -> bytes:
         """Frames that its window allows."""
@@ -139,9 +146,9 @@ class Sending:
             room -= entry.message.size
         return room
 
-    def _not_durable(self, out: list[Delivery]) -> int:
+    def _not_durable(self, messages: list[Message | None]) -> int:
         """The last commit that holds one of these messages and is not durable; 0: all are."""
-        recorded = [one.message for one in out if one.message is not None and one.message.commit]
+        recorded = [message for message in messages if message is not None and message.commit]
         if not recorded:
             return 0
         tail = self._owner.own_tail()
@@ -193,6 +200,29 @@ class Sending:
                 self._owner.record((MESSAGE, message.fields(), (owed,)))
             self._owner.state.owe(other, moved)
             self.wake(other)
+
+
+def is_plain(entry: Entry) -> bool:
+    """Whether its PUBLISH is of QoS 1 and has no properties but subscription identifiers."""
+    message = entry.message
+    return entry.qos == 1 and not entry.retain and not message.properties and not message.expires_ms
+
+
+def encode_plain(entries: list[Entry], five: bool) -> bytes:
+    """PUBLISHes of plain entries, by runs of one topic."""
+    out = []
+    at = 0
+    while at < len(entries):
+        topic, identifiers = entries[at].message.topic, entries[at].identifiers
+        end = at + 1
+        while end < len(entries) and entries[end].message.topic == topic and entries[end].identifiers == identifiers:
+            end += 1
+        run = entries[at:end]
+        values = group_of_values([entry.message.payload or b"" for entry in run])
+        block = frames(values, topic, varint(len(identifiers)) + identifiers if five else b"")
+        out.append(numbered(block, array("H", [entry.packet_id for entry in run])))
+        at = end
+    return b"".join(out)
 
 
 def delivery_of(entry: Entry, dup: bool) -> Delivery:
