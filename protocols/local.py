@@ -172,7 +172,7 @@ class Sequencer:
             self.layer.forget(stream)
         marks = Marks()
         self._begin_executor(marks)
-        self.layer.removal.attach(marks)
+        self.layer.removal.attach(marks, recorded=not self.volatile)
         for factory in self._factories:
             self._begin_executor(factory())
         self.layer.removal.settle()
@@ -400,8 +400,8 @@ class Sequencer:
                 self.host.call(sink.session, sink.deliver, group)
         for members in route.queues:
             if members[0].protocol != served:
-                sink = members[self.host.random() % len(members)]
-                self.host.call(sink.session, sink.deliver, group)
+                for sink, part in spread(group, members, self.host.random):
+                    self.host.call(sink.session, sink.deliver, part)
 
     def append(
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, when: Conditions | None
@@ -592,6 +592,16 @@ class LocalPort(Identified):
 
     def note(self, event: str, detail: str = "") -> None:
         self._sequencer.host.note(event, detail)
+
+
+def spread(group: Group, members: Sequence[Sink], random: Callable[[], int]) -> list[tuple[Sink, Group]]:
+    """Each message to one member of a queue group; those of one member stay together, in order."""
+    if len(members) == 1 or group.count == 1:
+        return [(members[random() % len(members)], group)]
+    chosen: dict[int, list[int]] = {}
+    for index in range(group.count):
+        chosen.setdefault(random() % len(members), []).append(index)
+    return [(members[number], group.part(indices)) for number, indices in chosen.items()]
 
 
 def _acked(answer: Appended | Rejected | StreamError, ack: Ack) -> Appended | Rejected | StreamError:

@@ -24,6 +24,7 @@ class Removal:
     def __init__(self, layer: StreamLayer) -> None:
         self._layer = layer
         self.marks = Marks()
+        self._recorded = True
         self.marking: dict[StreamId, tuple[list[int], list[int]]] = {}
         """By stream, of this turn: a new start, if any; what was marked, as numbers start, end, start, end."""
         self.commit = Commit(0)
@@ -41,9 +42,11 @@ class Removal:
         if stream in self.marks.state:
             self.marks.decide(b"gone", stream)
 
-    def attach(self, marks: Marks) -> None:
-        """These are the marks of before; streams that are known get theirs, others when they are created."""
+    def attach(self, marks: Marks, recorded: bool = True) -> None:
+        """These are the marks of before; streams that are known get theirs, others when they are created. Where nothing
+        outlives the process they are not ``recorded``."""
         self.marks = marks
+        self._recorded = recorded
         for stream, found in self._layer.streams.items():
             marked = marks.state.get(stream)
             if marked is not None and found.config.durability is not Durability.MEMORY:
@@ -81,7 +84,7 @@ class Removal:
         for start, end in ranges:
             if found.gone.add(start, end):
                 new += (start, end)
-        if found.config.durability is Durability.MEMORY:
+        if found.config.durability is Durability.MEMORY or not self._recorded:
             return Commit(0)
         if new:
             marking = self._marking_of(found)[1]
@@ -101,7 +104,7 @@ class Removal:
         found.start = max(found.start, before)
         if found.index is not None:
             found.index.trim(before)
-        if found.config.durability is not Durability.MEMORY and not self._layer.broken:
+        if found.config.durability is not Durability.MEMORY and self._recorded and not self._layer.broken:
             self._marking_of(found)[0][:] = [before]
 
     def cleaned(self, found: Stream, end: int, now_ms: int, tombstones: bool) -> None:
