@@ -427,3 +427,31 @@ def test_the_tree_of_retained_messages_finds_what_a_filter_matches(
     for topic in list(left):
         tree.set(topic.encode(), None)
     assert not tree._root.children
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("online", [False, True])
+def test_a_run_of_qos_1_outlives_a_crash_in_its_order(captured: bool, online: bool) -> None:
+    world = World()
+    if captured:
+        world.topic("run")
+    sub = connected(world.gateway, "kept", 4, clean=False)
+    sub.subscribe("run/#", options=1)
+    if not online:
+        sub.wire.close()
+    pub = connected(world.gateway, "p", 4)
+    pub.publish("run/a", b"first", 1)  # from here on the topic's address is known, and runs are runs
+    sent = [p.Publish(b"run/a", b"%d" % number, 1, False, False, number + 2) for number in range(50)]
+    assert codes(pub.send(*sent), p.PUBACK) == [0] * 50
+    expected = [b"first", *(b"%d" % number for number in range(50))]
+    if online:
+        assert [one.payload for one in published(sub.received())] == expected
+    world.crash()
+    again = Peer(world.gateway, 4)
+    assert again.connect("kept", False).session_present
+    assert [payload for _, payload, _ in again.take()] == expected
+    again.wire.close()
+    world.crash()
+    last = Peer(world.gateway, 4)
+    assert last.connect("kept", False).session_present
+    assert last.take() == []
