@@ -65,6 +65,9 @@ class Producers:
     def __init__(self) -> None:
         self._producers: dict[int, tuple[int, deque[tuple[int, int, int, int]]]] = {}
 
+    def ids(self) -> Iterable[int]:
+        return self._producers.keys()
+
     def listed(self) -> tuple[tuple[int, int, int, int], ...]:
         """(id, epoch, last sequence, last timestamp) of each."""
         return tuple((id, epoch, kept[-1][1], kept[-1][3]) for id, (epoch, kept) in sorted(self._producers.items()))
@@ -75,9 +78,11 @@ class Producers:
             return Rejected("sequence", -1)
         known = self._producers.get(header.producer_id)
         if known is None:
-            # A producer that nothing is known of may go on anywhere, as in Kafka, if its batches may have been trimmed.
-            # Else its first one was refused, and what it had sent behind it would leave a gap.
-            return None if header.base_sequence == 0 or stream.start > 0 else Rejected("sequence", 0)
+            # A producer that nothing is known of may go on anywhere, as in Kafka: its batches may have been trimmed, or the
+            # stream is a new one of an old name. If one of its batches was refused, or lost with the storage, what it had
+            # sent behind it would leave a gap.
+            anywhere = stream.start > 0 or header.producer_id not in layer.doubted.get(stream.id, ())
+            return None if header.base_sequence == 0 or anywhere else Rejected("sequence", 0)
         epoch, kept = known
         last_sequence = (header.base_sequence + header.last_offset_delta) & 0x7FFFFFFF
         if header.producer_epoch < epoch:

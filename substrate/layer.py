@@ -53,6 +53,8 @@ from substrate.streams import NEVER, NOTHING, Stream, Watch
 
 TURN_BYTES_MAX = 16 * 1024 * 1024
 """Space asked for before anything of a turn is ordered; a turn that grows beyond it is committed early."""
+DOUBTED_MAX = 10_000
+"""Producers remembered of one stream."""
 SCAN_BYTES = 1024 * 1024
 BLOCKS_BYTES_MAX = 8 * 1024 * 1024
 """Of all streams' address indexes, kept in memory."""
@@ -103,6 +105,8 @@ class StreamLayer:
         self.broken = ""
         """Why nothing can be appended now; empty when all is well."""
         self.appended_records = 0
+        self.doubted: dict[StreamId, set[int]] = {}
+        """Producers of whom a batch was refused or lost: of a stream that they begin, they begin at 0."""
 
     # opening
 
@@ -291,8 +295,10 @@ class StreamLayer:
             return StreamError(ErrorCode.INVALID, "the batch carries a mark that only the server sets")
         refused = self._refuse(found, len(batch), header.count)
         if refused is not None:
+            self._doubt(found, header.producer_id)
             return refused
         if len(batch) > found.config.record_bytes_max:
+            self._doubt(found, header.producer_id)
             return StreamError(ErrorCode.TOO_LARGE, f"{len(batch)} bytes, limit {found.config.record_bytes_max}")
         by_address: list[tuple[bytes, int, int]] = []
         try:
@@ -304,6 +310,8 @@ class StreamLayer:
         except EngineError as error:
             return StreamError(error.code, error.detail)
         if judged is not None:
+            if isinstance(judged, Rejected):
+                self._doubt(found, header.producer_id)
             return judged
         if not self.dirty:
             self.touched()
@@ -347,6 +355,12 @@ class StreamLayer:
             self.shard,
             commit,
         )
+
+    def _doubt(self, found: Stream, producer: int) -> None:
+        """What this producer sends next may have lost what came before it."""
+        known = self.doubted.setdefault(found.id, set())
+        if producer >= 0 and len(known) < DOUBTED_MAX:
+            known.add(producer)
 
     def _refuse(self, found: Stream, size: int, count: int) -> StreamError | None:
         if count == 0:
@@ -661,6 +675,8 @@ class StreamLayer:
             if found.config.durability is not Durability.MEMORY:
                 found.start = found.next = found.written = found.durable = 0
                 found.pending, found.pending_bytes, found.builder = [], 0, None
+                for producer in found.producers.ids() if found.producers is not None else ():
+                    self._doubt(found, producer)
                 found.index, found.ids, found.producers = None, None, None
                 found.limits, found.marked, found.gone, found.open_from = limits_of(found.config), None, NOTHING, -1
         self._former, self.streams = self.streams, {}

@@ -193,6 +193,18 @@ def test_a_group_is_listed_described_and_deleted(gateway: GatewayProcess) -> Non
     assert client.delete_consumer_groups([group])[group].result(WAIT_S) is None
 
 
+def test_an_idempotent_producer_goes_on_in_a_topic_that_was_made_anew(gateway: GatewayProcess) -> None:
+    topic, client = create(gateway.kafka, fresh()), admin(gateway.kafka)
+    made, told = producer(gateway.kafka, enable_idempotence=True), []
+    for _ in range(2):
+        for _ in range(3):
+            made.produce(topic, b"x", on_delivery=lambda error, message: told.append(error or message.offset()))
+            assert made.flush(WAIT_S) == 0
+        client.delete_topics([topic])[topic].result(WAIT_S)
+        create(gateway.kafka, topic)
+    assert told == [0, 1, 2, 0, 1, 2]
+
+
 def test_a_transactional_producer_is_told_that_there_are_no_transactions(gateway: GatewayProcess) -> None:
     made = producer(gateway.kafka, transactional_id="t")
     with pytest.raises(KafkaException) as raised:
