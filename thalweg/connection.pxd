@@ -26,6 +26,7 @@ cdef class Connection:
     cdef object factory
     cdef object secure
     cdef object channel
+    cdef bint deaf
     cdef object transport
     cdef object _get_unsent
     cdef int fd

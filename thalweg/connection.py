@@ -135,6 +135,7 @@ class Connection:
         self.factory = factory
         self.secure = secure
         self.channel = None
+        self.deaf = False
         self.session = None
         self.outbox = None
         self.due_ns = 0
@@ -240,6 +241,9 @@ class Connection:
 
     def eof_received(self) -> bool:
         """The peer says no more. What it asked for and what is only to become durable is still answered."""
+        if self.channel is not None and not self.deaf:
+            self.deaf = True
+            self.drain()  # what lies there was said before
         if self.closed:
             return False
         if (

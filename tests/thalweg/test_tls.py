@@ -15,7 +15,9 @@ import pytest
 import uvloop
 from cryptography.hazmat.primitives import serialization
 
+from protocols.identity import Secret
 from tests.thalweg.certificates import Certificates
+from tests.thalweg.test_tls_channel import Peer
 from thalweg.config import Config, ConfigError, Kafka, Mqtt, Nats, Resp, Tls, validate
 from thalweg.gateway import Driver, Gateway
 from thalweg.tls import Channel, TlsError, make_context
@@ -318,6 +320,32 @@ def test_who_does_not_read_is_cut_off_over_tls_too(run, made) -> None:
                 await asyncio.sleep(0)
             assert gateway.metrics().get("session_crashes_total", 0) == 0
             writer.transport.abort()
+
+    run(work())
+
+
+def test_what_was_read_before_the_peer_closed_is_not_lost(run, made, tmp_path) -> None:
+    """A wrong password has the connection wait; the right one and a command lie behind it in OpenSSL's buffer, then the end."""
+    file = tmp_path / "users.toml"
+    file.write_text(f'[users.a]\nsecret = "{Secret.of(b"pw", b"salt", 1)}"\nall = true\n')
+    file.chmod(0o600)
+
+    async def work():
+        async with Gateway(dataclasses.replace(config(made), users=str(file))) as gateway:
+            peer = Peer(made)
+            reader, writer = await asyncio.open_connection(*gateway.listeners["resp_tls"])
+            while not peer.object.version() or peer.outgoing.pending:
+                writer.write(peer.speak())
+                peer.incoming.write(await reader.read(65536) if not peer.object.version() else b"")
+            for words in (b"AUTH a wrong\r\n", b"AUTH a pw\r\n", b"SET k v\r\n"):
+                peer.object.write(words)
+            writer.write(peer.outgoing.read())
+            writer.write_eof()
+            await reader.read()
+            async with connected(gateway, "resp", None) as (answers, asker):
+                asker.write(b"AUTH a pw\r\nGET k\r\n")
+                assert await answers.readline() == b"+OK\r\n"
+                assert await answers.readline() == b"$1\r\n"
 
     run(work())
 
