@@ -10,7 +10,7 @@ from protocols.identity import Right
 from substrate.api import Address, StreamId
 from substrate.group import Group
 from thalweg.http_answers import Refusal
-from thalweg.http_records import BEAT_NS, SECONDS, SECONDS_MAX, Wanted, line_of
+from thalweg.http_records import BEAT_NS, SECONDS, SECONDS_MAX, VIEW_NS, Wanted, line_of
 from thalweg.http_streams import number
 from thalweg.http_text import address_text, bytes_text, pattern_from, record_shown
 from thalweg.http_view import Place
@@ -52,6 +52,11 @@ class Live:
         self._until_ns = exchange.now_ns + number(exchange, "seconds", SECONDS, 1, SECONDS_MAX) * 1_000_000_000
         self._beat_ns = exchange.now_ns + BEAT_NS
         self._dropped = 0
+        self._view = exchange.view
+        self._most = number(exchange, "most", 0, 0, 1_000_000)
+        """Messages a second for who only looks; what is beyond is not even decoded. 0: all."""
+        self._budget = self._share = max(self._most // 5, 1)
+        self._refill_ns = 0
         self._handle: Handle | None = None
         self._place = Place(exchange.view)
         self._http: HttpSession | None = None
@@ -73,19 +78,34 @@ class Live:
         session = self._http
         if session is None:
             return
-        if session.outbox.size() > LIVE_BYTES_MAX:
+        if session.outbox.size() > LIVE_BYTES_MAX or (self._most and self._budget <= 0):
             self._dropped += group.count
             self._port.note("http_live_drops")
+            self._plan(session)
             return
         lines = [line_of({"dropped": self._dropped})] if self._dropped else []
         self._dropped = 0
         for record in group.records():
+            if self._most:
+                self._budget -= 1
+                if self._budget < 0:
+                    self._dropped += 1
+                    continue
             if self._left and self._wanted.matches(Address(record.address)):
                 self._left -= 1
                 lines.append(line_of(record_shown(record, -1, self._value_max)))
         session.write(b"".join(lines))
         if not self._left:
             session.finish()
+        elif self._most:
+            self._plan(session)
+
+    def _plan(self, session: HttpSession) -> None:
+        """What was taken of this moment's share is given back in the next."""
+        if self._most and not self._refill_ns:
+            self._refill_ns = self._view.now_ns + VIEW_NS
+            session.deadline_ns = min(session.deadline_ns, self._refill_ns)
+            session.outbox.mark()
 
     def tick(self, now_ns: int) -> None:
         session = self._http
@@ -93,11 +113,14 @@ class Live:
         if now_ns >= self._until_ns:
             session.finish()
             return
+        if self._refill_ns and now_ns >= self._refill_ns:
+            self._refill_ns = 0
+            self._budget = self._share
         if now_ns >= self._beat_ns:
             self._beat_ns = now_ns + BEAT_NS
             session.write(line_of({"dropped": self._dropped}) if self._dropped else b"\n")
             self._dropped = 0
-        session.deadline_ns = min(self._beat_ns, self._until_ns)
+        session.deadline_ns = min(self._beat_ns, self._until_ns, self._refill_ns or self._beat_ns)
 
 
 def events(exchange: Exchange) -> Events:

@@ -39,6 +39,7 @@ class View:
         metrics: Callable[[], Mapping[str, int | float]],
         hosts: Iterable[str] = (),
         new_streams: StreamConfig | None = None,
+        started_ns: int = 0,
     ) -> None:
         self._hub = hub
         self.ready = ready
@@ -47,6 +48,8 @@ class View:
         """Names under which this listener is reached, beside addresses and names without a dot."""
         self.new_streams = new_streams or StreamConfig()
         """Of a stream that is created here."""
+        self.started_ns = started_ns
+        """When this process began to listen."""
         self.open = 0
         """Answers that go on now."""
 
@@ -55,6 +58,11 @@ class View:
         found = self._hub()
         assert found is not None, "a session lives within its hub"
         return found
+
+    @property
+    def now_ns(self) -> int:
+        """Of this turn."""
+        return self.hub.sequencer.now_ns
 
     def entries(self, account: Account, topics: Iterable[Topic], internal: bool) -> list[Entry]:
         """Every topic given, and (``internal``) the streams beneath ``_thalweg``; in no order."""

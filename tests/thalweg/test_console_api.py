@@ -259,6 +259,21 @@ def test_a_live_tail_that_does_not_read_is_told_what_it_missed(edge: Edge) -> No
     assert edge.harness.counters["http_live_drops"] == 60 - seen
 
 
+def test_a_live_tail_for_who_only_looks_shows_so_many_a_second(edge: Edge) -> None:
+    client = edge.follow("/api/live?match=%23&most=50")
+    client.read()
+    for _ in range(10):
+        publish(edge, "loose/end", *("x" for _ in range(30)))
+    edge.harness.advance(1000)
+    publish(edge, "loose/end", "last")
+    edge.harness.advance(100)
+    found = lines_of(client)
+    shown = values(found)
+    assert 10 <= len(shown) <= 100
+    assert len(shown) + sum(one.get("dropped", 0) for one in found) == 301
+    assert shown[-1] == "last"
+
+
 def test_events_say_what_changed_and_how_fast(edge: Edge) -> None:
     client = edge.follow("/api/events?every_ms=1000")
     assert lines_of(client)[0]["connections"]["http"] >= 1

@@ -263,7 +263,7 @@ function preview(record) {
 
 // ---------------------------------------------------------------- a table of messages, the newest first
 
-const gap = (record) => el("tr", { class: "gap" }, el("td", { colspan: 4 }, `${many(record.passed_over, "record")} passed over: more than can be looked at`));
+const gap = (record) => el("tr", { class: "gap" }, el("td", { colspan: 4 }, `${many(record.passed_over, "message")} passed over: more than can be looked at`));
 
 class Messages {
   constructor(options) {
@@ -673,9 +673,8 @@ function liveView(pattern) {
     messages.check();
     problem.hidden = true;
     try {
-      for await (const lines of follow(url("/api/live", { match: pattern ?? "#", value_max: VALUE_MAX }), mine.signal)) {
-        for (const one of lines) if (one.dropped) note(`${count(one.dropped)} messages were not shown: there are too many`);
-        messages.add(lines.filter((one) => "position" in one), true);
+      for await (const lines of follow(url("/api/live", { match: pattern ?? "#", most: 1000, value_max: VALUE_MAX }), mine.signal)) {
+        messages.add(lines.map((one) => (one.dropped ? { passed_over: one.dropped } : one)).filter((one) => "position" in one || one.passed_over), true);
       }
       if (!mine.signal.aborted) again = setTimeout(start, 1000);
     } catch (error) {
