@@ -16,6 +16,7 @@ import pytest
 import redis
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic
+from nats.js.errors import APIError, NotFoundError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -177,6 +178,80 @@ async def nats_client(gateway: GatewayProcess, user: str | None, password: str =
         yield client
     finally:
         await client.close()
+
+
+async def nats_publishes(gateway: GatewayProcess, user: str, subject: str) -> str:
+    """What the server says to it; empty: it reached a subscriber."""
+    async with nats_client(gateway, "root") as root, nats_client(gateway, user) as client:
+        heard = await root.subscribe(subject)
+        await root.flush()
+        await client.publish(subject, b"x")
+        await client.flush()
+        if client.errors.empty():
+            await heard.next_msg(DEADLINE_S)
+            return ""
+        return str(await client.errors.get())
+
+
+async def nats_hears(gateway: GatewayProcess, user: str, pattern: str, subject: str) -> str:
+    """What the server says to a subscription; the subject if a message came, ``silence`` if none did before the next."""
+    async with nats_client(gateway, "root") as root, nats_client(gateway, user) as client:
+        told: asyncio.Queue[str] = asyncio.Queue()
+
+        async def heard(message: Any) -> None:
+            told.put_nowait(message.subject)
+
+        await client.subscribe(pattern, cb=heard)
+        await client.flush()
+        if not client.errors.empty():
+            return str(await client.errors.get())
+        await root.publish(subject, b"x")
+        await root.publish("orders.last", b"x")
+        first = await asyncio.wait_for(told.get(), DEADLINE_S)
+        return "silence" if first == "orders.last" and subject != first else first
+
+
+async def test_nats_publishes_where_it_may(gateway: GatewayProcess) -> None:
+    assert await nats_publishes(gateway, "writer", "orders.eu") == ""
+    for subject in ("orders.closed.eu", "others", "_thalweg.control"):
+        assert 'permissions violation for publish to "' + subject in (await refused(gateway, "writer", subject)).lower()
+
+
+async def refused(gateway: GatewayProcess, user: str, subject: str) -> str:
+    async with nats_client(gateway, user) as client:
+        await client.publish(subject, b"x")
+        await client.flush()
+        return str(await asyncio.wait_for(client.errors.get(), DEADLINE_S))
+
+
+async def test_nats_subscribes_where_it_may(gateway: GatewayProcess) -> None:
+    assert await nats_hears(gateway, "reader", "orders.>", "orders.eu") == "orders.eu"
+    assert await nats_hears(gateway, "reader", "orders.>", "orders.secret.eu") == "silence"
+    for user, pattern in (
+        ("reader", "others"),
+        ("reader", ">"),
+        ("reader", "orders.secret.>"),
+        ("writer", "orders.eu"),
+    ):
+        said = (await nats_hears(gateway, user, pattern, "x")).lower()
+        assert f'permissions violation for subscription to "{pattern}"' in said
+
+
+async def test_jetstream_manages_where_it_may(gateway: GatewayProcess) -> None:
+    async with nats_client(gateway, "owner") as client:
+        stream = client.jetstream(timeout=1)
+        await stream.add_stream(name="depot", subjects=["depot.>"])
+        await stream.publish("depot.1", b"x")
+        with pytest.raises((APIError, nats.errors.TimeoutError, nats.errors.NoRespondersError)):
+            await stream.add_stream(name="elsewhere", subjects=["elsewhere.>"])
+    async with nats_client(gateway, "reader") as client:
+        stream = client.jetstream(timeout=1)
+        with pytest.raises((APIError, nats.errors.TimeoutError, nats.errors.NoRespondersError)):
+            await stream.delete_stream("depot")
+    async with nats_client(gateway, "root") as client:
+        assert (await client.jetstream().stream_info("depot")).state.messages == 1
+        with pytest.raises(NotFoundError):
+            await client.jetstream().stream_info("elsewhere")
 
 
 @pytest.mark.parametrize(("user", "password"), [("root", "wrong"), ("nobody", PASSWORD), (None, "")])
@@ -374,3 +449,28 @@ def test_a_user_of_no_rules_comes_in_and_may_do_nothing(topics: GatewayProcess) 
         assert client.ping()
         with pytest.raises(redis.exceptions.NoPermissionError):
             client.get("orders:eu")
+
+
+async def test_what_one_protocol_refused_no_other_heard(topics: GatewayProcess) -> None:
+    """Refused publications leave no trace for who may hear everything."""
+    async with nats_client(topics, "root") as root:
+        heard: list[str] = []
+
+        async def note(message: Any) -> None:
+            heard.append(message.subject)
+
+        await root.subscribe("others.>", cb=note)
+        await root.flush()
+        with mqtt(topics, "writer") as client:
+            assert client.publish("others/mqtt") == NOT_AUTHORIZED
+        with resp(topics, "writer") as client, pytest.raises(redis.exceptions.NoPermissionError):
+            client.publish("others:resp", "x")
+        assert produce(topics, "writer", "others.kafka") == DENIED
+        await refused(topics, "writer", "others.nats")
+        await root.publish("others.last", b"")
+        await root.flush()
+        for _ in range(200):
+            if "others.last" in heard:
+                break
+            await asyncio.sleep(0.01)
+        assert heard == ["others.last"]
