@@ -52,7 +52,7 @@ class Publishing:
                 at += len(run)
                 continue
             if isinstance(step, Run):
-                packets.append((p.PUBACK, step.identifiers, self._publish_run(session, step)))
+                packets.append((p.PUBACK, step.identifiers, self._publish_run(session, step, connection)))
             elif isinstance(step, requests.Acknowledged):
                 self._acknowledged_run(session, step, done)
             elif step.kind == p.PUBREL:
@@ -106,9 +106,10 @@ class Publishing:
             if entry is not None and entry.qos == 1:
                 done.append(entry.sequence)
 
-    def _publish_run(self, publisher: Session, run: Run) -> int:
+    def _publish_run(self, publisher: Session, run: Run, connection: object) -> int:
         """``publish`` for a run of QoS 1 as it was read."""
         account, group = publisher.account, run.group
+        group.source = connection  # as the executor knows it, wherever the session is
         address = Address(group.address)
         route = self._route(account, address)
         matches = self._owner.matching.of(account, address)
