@@ -21,7 +21,7 @@ from protocols.resp.wire import request
 
 if TYPE_CHECKING:
     from protocols.resp.keyspace import Keyspace
-    from protocols.resp.zsets import Ranking
+    from protocols.resp.state import Ranking
 
 DATABASES = 16
 CHANNEL, PATTERN, SHARD = b"channel", b"pattern", b"shard"

@@ -23,10 +23,10 @@ from protocols.api import Called
 if cython.compiled:
     from cython.cimports.cpython.bytes import PyBytes_FromStringAndSize
     from cython.cimports.libc.string import memcpy
-    from cython.cimports.protocols.resp.state import Database, Entry, Members
+    from cython.cimports.protocols.resp.state import Database, Entry, Log, Members, Ranking
     from cython.cimports.protocols.resp.wire import Run
 else:
-    from protocols.resp.state import Database, Entry, Members
+    from protocols.resp.state import Database, Entry, Log, Members, Ranking
     from protocols.resp.wire import Run
 
 from protocols.resp.call import Block, Later
@@ -44,6 +44,10 @@ NUMBER = cython.declare(cython.int, 2)
 LIST = cython.declare(cython.int, 3)
 SET = cython.declare(cython.int, 4)
 HASH = cython.declare(cython.int, 5)
+ZSET = cython.declare(cython.int, 6)
+STREAM = cython.declare(cython.int, 7)
+SCORE_DIGITS_MAX = cython.declare(cython.int, 15)
+"""So many decimal digits are exact in a double, and so is a power of ten up to 22: their quotient is rounded once."""
 INTEGER_MAX = cython.declare(cython.longlong, 9223372036854775807)
 INTEGER_MIN = cython.declare(cython.longlong, -9223372036854775807 - 1)
 
@@ -66,6 +70,8 @@ P_RPUSH = cython.declare(cython.longlong, _pack(b"rpush"))
 P_LPOP = cython.declare(cython.longlong, _pack(b"lpop"))
 P_RPOP = cython.declare(cython.longlong, _pack(b"rpop"))
 P_LRANGE = cython.declare(cython.longlong, _pack(b"lrange"))
+P_ZADD = cython.declare(cython.longlong, _pack(b"zadd"))
+P_XADD = cython.declare(cython.longlong, _pack(b"xadd"))
 P_SADD = cython.declare(cython.longlong, _pack(b"sadd"))
 P_HSET = cython.declare(cython.longlong, _pack(b"hset"))
 P_HGET = cython.declare(cython.longlong, _pack(b"hget"))
@@ -590,6 +596,10 @@ class Dispatcher:
         elif packed == P_SADD:
             if argc > 2:
                 return self._sadd_or_not(run, db, at, start)
+        elif packed == P_ZADD:
+            return self._zadd(run, db, at, start) if argc == 4 else 0
+        elif packed == P_XADD:
+            return self._xadd(run, db, at, start) if argc > 4 and argc % 2 == 1 else 0
         elif packed == P_HSET:
             if argc > 3 and argc % 2 == 0:
                 done = self._hset(db, at, start)
@@ -732,6 +742,88 @@ class Dispatcher:
         for slot in range(at + 8, at + 4 + 2 * self._numbers[at + 1], 2):
             added += members.add(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
         return added
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _zadd(self, run: Run, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
+        """One member with a score of at most 15 digits, without exponent."""
+        here: cython.Py_ssize_t = start + self._numbers[at + 8]
+        end: cython.Py_ssize_t = here + self._numbers[at + 9]
+        mantissa: cython.longlong = 0
+        digits: cython.int = 0
+        scale: cython.double = 1.0
+        pointed: cython.bint = False
+        byte: cython.int
+        negative: cython.bint = here < end and self._data[here] == 45
+        score: cython.double
+        if negative:
+            here += 1
+        if end - here > SCORE_DIGITS_MAX + 1:
+            return 0
+        while here < end:
+            byte = self._data[here]
+            here += 1
+            if 48 <= byte <= 57:
+                mantissa = mantissa * 10 + (byte - 48)
+                digits += 1
+                if pointed:
+                    scale *= 10.0
+            elif byte == 46 and not pointed and digits:
+                pointed = True
+            else:
+                return 0
+        if digits == 0 or digits > SCORE_DIGITS_MAX:
+            return 0
+        score = mantissa / scale
+        if negative:
+            score = -score
+        entry: Entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
+        if entry is None or entry.kind != ZSET or entry.expire_ms:
+            return 0
+        ranking: Ranking = entry.value
+        change: cython.int = ranking.put(self._copy(start + self._numbers[at + 10], self._numbers[at + 11]), score)
+        if change:
+            self._effect(run, db, at)
+        self._put(b":1\r\n" if change == 2 else b":0\r\n")
+        return 1
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def _xadd(self, run: Run, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
+        """``XADD key * field value ...`` into a stream that is there."""
+        word: cython.Py_ssize_t = start + self._numbers[at + 8]
+        slot: cython.Py_ssize_t
+        if self._numbers[at + 9] != 1 or self._data[word] != 42:
+            return 0
+        entry: Entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
+        if entry is None or entry.kind != STREAM or entry.expire_ms:
+            return 0
+        log: Log = entry.value
+        last = log.last
+        now = self._now()
+        if last[0] < now:
+            id = (now, 0)
+        elif last[1] < INTEGER_MAX:
+            id = (last[0], last[1] + 1)
+        else:
+            return 0
+        fields: list = []
+        for slot in range(at + 10, at + 4 + 2 * self._numbers[at + 1], 2):
+            fields.append(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
+        log.append(id, fields)
+        text: bytes = b"%d-%d" % id
+        if not self._volatile:
+            head: cython.Py_ssize_t = start + self._numbers[at + 4] + self._numbers[at + 5] + 2
+            tail: cython.Py_ssize_t = word + 3
+            end: cython.Py_ssize_t = run.origin + self._numbers[at + 3]
+            key_bulk: bytes = self._copy(head, start + self._numbers[at + 6] + self._numbers[at + 7] + 2 - head)
+            self.add(
+                db.label,
+                b"*%d\r\n$4\r\nXADD\r\n%b$%d\r\n%b\r\n%b"
+                % (self._numbers[at + 1], key_bulk, len(text), text, self._copy(tail, end - tail)),
+            )
+        self._put_bulk(text)
+        return 1
 
     @cython.cfunc
     @cython.exceptval(-1)

@@ -16,9 +16,10 @@ from fractions import Fraction
 from protocols.resp.call import Call
 from protocols.resp.errors import SYNTAX, CommandError
 from protocols.resp.numbers import find_float, float_of, integer_of, long_double_text
+from protocols.resp.state import Ranking
 from protocols.resp.table import Handlers
 from protocols.resp.wire import EMPTY, ZERO, array_of, bulk, bulks, integer, null, null_array
-from protocols.resp.zsets import Pair, Ranking, store, zadd
+from protocols.resp.zsets import Pair, store, zadd
 
 LONGITUDE_MAX = 180.0
 LATITUDE_MAX = 85.05112878

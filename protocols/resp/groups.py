@@ -26,7 +26,7 @@ from protocols.resp.topics import shared_of
 from protocols.resp.wire import EMPTY, OK, ONE, ZERO, array_of, bulk, bulks, integer, map_of, null, null_array
 
 if TYPE_CHECKING:
-    from protocols.resp.streams import Log
+    from protocols.resp.state import Log
 
 UNKNOWN = -1
 """Of ``read``: how many entries a group has been given cannot be told."""

@@ -26,8 +26,7 @@ from protocols.resp.notify import KEYEVENT, KEYSPACE, Notifier, flags_of
 from protocols.resp.scripting import Machine
 from protocols.resp.server import DURABILITIES
 from protocols.resp.snapshot import dump, make, requests_of
-from protocols.resp.state import Database
-from protocols.resp.streams import Log
+from protocols.resp.state import Database, Log
 from protocols.resp.transactions import forget
 from protocols.resp.waiting import Waiting
 from protocols.resp.wire import COMPLETE, Run, error, request, words_of

@@ -14,11 +14,23 @@ from typing import Any
 from protocols.resp.groups import Consumer, Group
 from protocols.resp.ids import id_of, id_text
 from protocols.resp.numbers import float_text
-from protocols.resp.state import HASH, LIST, NUMBER, SET, SHARED, STREAM, STRING, ZSET, Database, Entry, Members
-from protocols.resp.streams import Log
+from protocols.resp.state import (
+    HASH,
+    LIST,
+    NUMBER,
+    SET,
+    SHARED,
+    STREAM,
+    STRING,
+    ZSET,
+    Database,
+    Entry,
+    Log,
+    Members,
+    Ranking,
+)
 from protocols.resp.topics import Shared
 from protocols.resp.wire import request
-from protocols.resp.zsets import Ranking
 from substrate.api import Address
 
 HEAD = b"THALWEG-RESP 1\n"

@@ -27,3 +27,19 @@ cdef class Members:
     cdef public list items
     cpdef bint add(self, bytes member)
     cpdef bint discard(self, bytes member)
+
+cdef class Ranking:
+    cdef public dict scores
+    cdef public dict _changed
+    cdef public object _order
+    cpdef int put(self, bytes member, double score) except? -1
+
+cdef class Log:
+    cdef public list ids
+    cdef public list fields
+    cdef public Py_ssize_t head
+    cdef public tuple last
+    cdef public object added
+    cdef public tuple max_deleted
+    cdef public dict groups
+    cpdef append(self, tuple id, list fields)

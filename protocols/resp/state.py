@@ -8,8 +8,8 @@ An ``Entry`` is one key. Its ``kind`` says what ``value`` is:
     LIST     deque of bytes
     SET      Members
     HASH     dict of bytes to bytes
-    ZSET     zsets.Ranking
-    STREAM   streams.Log
+    ZSET     Ranking
+    STREAM   Log
     SHARED   topics.Shared: the stream is a topic's
 
 ``Database.order`` holds every entry at its ``place``; a removed one is replaced by the last. A walk from the end
@@ -23,10 +23,13 @@ downwards therefore sees every entry that is there all the time, whatever is add
 from __future__ import annotations
 
 import heapq
+from bisect import bisect_left, bisect_right
 from typing import Any
 
 import cython
+from sortedcontainers import SortedList
 
+COMPACT_ENTRIES = 512
 STRING = 1
 NUMBER = 2
 LIST = 3
@@ -233,3 +236,134 @@ class Members:
 
     def __iter__(self) -> object:
         return iter(self.items)
+
+
+@cython.cclass
+class Ranking:
+    """Members by score, then by bytes. ``scores`` keeps the order of its history for random choice and scans.
+
+    The order by score is made when it is asked for: until then ``_changed`` holds the members that changed since, with the
+    score under which the order still has them (None: it has not).
+    """
+
+    def __init__(self, pairs: object = ()) -> None:
+        self.scores = {}
+        self._changed = {}
+        for score, member in pairs:
+            self.scores[member] = score
+        self._order = SortedList([(score, member) for member, score in self.scores.items()])
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def order(self) -> Any:
+        """Sorted (score, member). Valid until the next change."""
+        if self._changed:
+            self._arrange()
+        return self._order
+
+    def _arrange(self) -> None:
+        changed: dict = self._changed
+        self._changed = {}
+        if len(changed) > 64 and len(changed) * 8 > len(self.scores):
+            self._order = SortedList([(score, member) for member, score in self.scores.items()])
+            return
+        for member, old in changed.items():
+            new = self.scores.get(member)
+            if new == old:
+                continue
+            if old is not None:
+                self._order.remove((old, member))
+            if new is not None:
+                self._order.add((new, member))
+
+    @cython.ccall
+    @cython.exceptval(-1)
+    def put(self, member: bytes, score: cython.double) -> cython.int:
+        """2: it is new; 1: it has another score than before; 0: nothing changed."""
+        old = self.scores.get(member)
+        if old is None:
+            self._changed.setdefault(member, None)
+            self.scores[member] = score
+            return 2
+        if cython.cast(cython.double, old) == score:
+            return 0
+        self._changed.setdefault(member, old)
+        self.scores[member] = score
+        return 1
+
+    def discard(self, member: bytes) -> bool:
+        score = self.scores.pop(member, None)
+        if score is None:
+            return False
+        self._changed.setdefault(member, score)
+        return True
+
+    def copied(self) -> Ranking:
+        copy = Ranking()
+        copy.scores = dict(self.scores)
+        copy._order = SortedList(self.order)
+        return copy
+
+
+@cython.cclass
+class Log:
+    """Entries of a stream by id. Trimmed ones stay as a gap at the head until they are half of it."""
+
+    def __init__(self) -> None:
+        self.ids = []
+        self.fields = []
+        self.head = 0
+        self.last = (0, 0)
+        self.added = 0
+        self.max_deleted = (0, 0)
+        self.groups = {}
+
+    def __len__(self) -> int:
+        return len(self.ids) - self.head
+
+    @cython.ccall
+    def append(self, id: tuple, fields: list):
+        self.ids.append(id)
+        self.fields.append(fields)
+        self.last = id
+        self.added += 1
+
+    def span(self, start: tuple, end: tuple) -> tuple:
+        """Indices of the entries from ``start`` to ``end``, both included."""
+        return bisect_left(self.ids, start, self.head), bisect_right(self.ids, end, self.head)
+
+    def behead(self, count: int) -> None:
+        """Remove the oldest."""
+        for at in range(self.head, self.head + count):
+            self.fields[at] = []
+        self.head += count
+        if self.head > COMPACT_ENTRIES and self.head * 2 > len(self.ids):
+            del self.ids[: self.head]
+            del self.fields[: self.head]
+            self.head = 0
+
+    def place(self, id: tuple) -> int:
+        """The index of an entry; -1: it is not there."""
+        at: cython.Py_ssize_t = bisect_left(self.ids, id, self.head)
+        return at if at < len(self.ids) and self.ids[at] == id else -1
+
+    def delete(self, id: tuple) -> bool:
+        at: cython.Py_ssize_t = self.place(id)
+        if at < 0:
+            return False
+        if at == self.head:
+            self.behead(1)
+        else:
+            del self.ids[at]
+            del self.fields[at]
+        self.max_deleted = max(self.max_deleted, id)
+        return True
+
+    def copied(self) -> Log:
+        copy = Log()
+        copy.ids, copy.fields = self.ids[self.head :], self.fields[self.head :]
+        copy.last, copy.added, copy.max_deleted = self.last, self.added, self.max_deleted
+        copy.groups = {name: group.copied() for name, group in self.groups.items()}
+        return copy

@@ -7,84 +7,20 @@ Deviations: ``~`` trims exactly.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from typing import Any
 
 from protocols.resp.call import Block, Call, Later
 from protocols.resp.errors import SYNTAX, WRONG_TYPE, CommandError, wrong_arity
-from protocols.resp.groups import Group
 from protocols.resp.ids import HIGHEST, LOWEST, Id, id_of, id_text, number_of, range_id
 from protocols.resp.numbers import find_integer, integer_of
-from protocols.resp.state import SHARED, STREAM
+from protocols.resp.state import SHARED, STREAM, Log
 from protocols.resp.table import Handlers
 from protocols.resp.topics import Shared, shared_of
 from protocols.resp.wire import EMPTY, OK, array_of, bulk, bulks, integer, null, null_array
 
 TOO_SMALL = "ERR The ID specified in XADD is equal or smaller than the target stream top item"
 EXHAUSTED = "ERR The stream has exhausted the last possible ID, unable to add more items."
-COMPACT_ENTRIES = 512
-
-
-class Log:
-    """Entries by id. Trimmed ones stay as a gap at the head until they are half of it."""
-
-    __slots__ = ("added", "fields", "groups", "head", "ids", "last", "max_deleted")
-
-    def __init__(self) -> None:
-        self.ids: list[Id] = []
-        self.fields: list[list[bytes]] = []
-        self.head = 0
-        self.last: Id = LOWEST
-        self.added = 0
-        self.max_deleted: Id = LOWEST
-        self.groups: dict[bytes, Group] = {}
-
-    def __len__(self) -> int:
-        return len(self.ids) - self.head
-
-    def append(self, id: Id, fields: list[bytes]) -> None:
-        self.ids.append(id)
-        self.fields.append(fields)
-        self.last = id
-        self.added += 1
-
-    def span(self, start: Id, end: Id) -> tuple[int, int]:
-        """Indices of the entries from ``start`` to ``end``, both included."""
-        return bisect_left(self.ids, start, self.head), bisect_right(self.ids, end, self.head)
-
-    def behead(self, count: int) -> None:
-        """Remove the oldest."""
-        for at in range(self.head, self.head + count):
-            self.fields[at] = []
-        self.head += count
-        if self.head > COMPACT_ENTRIES and self.head * 2 > len(self.ids):
-            del self.ids[: self.head]
-            del self.fields[: self.head]
-            self.head = 0
-
-    def place(self, id: Id) -> int:
-        """The index of an entry; -1: it is not there."""
-        at = bisect_left(self.ids, id, self.head)
-        return at if at < len(self.ids) and self.ids[at] == id else -1
-
-    def delete(self, id: Id) -> bool:
-        at = self.place(id)
-        if at < 0:
-            return False
-        if at == self.head:
-            self.behead(1)
-        else:
-            del self.ids[at]
-            del self.fields[at]
-        self.max_deleted = max(self.max_deleted, id)
-        return True
-
-    def copied(self) -> Log:
-        copy = Log()
-        copy.ids, copy.fields = self.ids[self.head :], self.fields[self.head :]
-        copy.last, copy.added, copy.max_deleted = self.last, self.added, self.max_deleted
-        copy.groups = {name: group.copied() for name, group in self.groups.items()}
-        return copy
 
 
 def find_log(call: Call, key: bytes) -> Log | None:

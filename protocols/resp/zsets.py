@@ -9,10 +9,8 @@ Deviations: none known. Scores are doubles, written as Redis 7.2 does (shortest 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-from sortedcontainers import SortedList
 
 from protocols.resp.call import Block, Call
 from protocols.resp.errors import MUST_BE_POSITIVE, SYNTAX, CommandError
@@ -20,7 +18,7 @@ from protocols.resp.hashes import COUNT_MAX, choose, walk_dict
 from protocols.resp.keys import NOTHING_SCANNED, cursor_of, scan_options
 from protocols.resp.lists import key_count, timeout_of
 from protocols.resp.numbers import float_of, float_text, integer_of
-from protocols.resp.state import ZSET
+from protocols.resp.state import ZSET, Ranking
 from protocols.resp.table import Handlers
 from protocols.resp.wire import EMPTY, ZERO, array_of, bulk, bulks, integer, null, null_array
 from substrate.interest import glob_matches
@@ -28,45 +26,6 @@ from substrate.interest import glob_matches
 RANGE_NOT_FLOAT = "ERR min or max is not a float"
 RANGE_NOT_STRING = "ERR min or max not valid string range item"
 Pair = tuple[float, bytes]
-
-
-class Ranking:
-    """Members by score, then by bytes. ``scores`` keeps the order of its history for random choice and scans."""
-
-    __slots__ = ("order", "scores")
-
-    def __init__(self, pairs: Iterable[Pair] = ()) -> None:
-        self.scores: dict[bytes, float] = {}
-        self.order: Any = SortedList()
-        for score, member in pairs:
-            self.scores[member] = score
-        if self.scores:
-            self.order.update([(score, member) for member, score in self.scores.items()])
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def put(self, member: bytes, score: float) -> None:
-        old = self.scores.get(member)
-        if old is not None:
-            if old == score:
-                return
-            self.order.remove((old, member))
-        self.scores[member] = score
-        self.order.add((score, member))
-
-    def discard(self, member: bytes) -> bool:
-        score = self.scores.pop(member, None)
-        if score is None:
-            return False
-        self.order.remove((score, member))
-        return True
-
-    def copied(self) -> Ranking:
-        copy = Ranking()
-        copy.scores = dict(self.scores)
-        copy.order = SortedList(self.order)
-        return copy
 
 
 def score_reply(score: float, protocol: int) -> bytes:

@@ -98,6 +98,11 @@ def test_hot_commands_do_what_their_handlers_do(seed: int) -> None:
                     f"MGET {key} b c",
                     f"LRANGE {key} 0 2",
                     f"MSET {key} 1 b x",
+                    f"ZADD {key} {chance.choice(['1', '-2.50', '1e3', '0.1', 'inf', '007', '1.', '.5', '12345678901234567'])} m{chance.randrange(3)}",
+                    f"ZRANGE {key} 0 -1 WITHSCORES",
+                    f"XADD {key} * f 1 g 2",
+                    f"XADD {key} MAXLEN 2 * f 1",
+                    f"XLEN {key}",
                     f"PEXPIRE {key} 100000",
                     "PING",
                 ]
