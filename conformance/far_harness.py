@@ -61,8 +61,8 @@ class FarHarness(Harness):
         beside: FarHarness | None = None,
         **more: Any,
     ) -> None:
-        self.network = beside.network if beside is not None else SimulatedNetwork(seed)
-        self.centre = (
+        self.network: SimulatedNetwork = beside.network if beside is not None else SimulatedNetwork(seed)
+        self.centre: Centre = (
             beside.centre
             if beside is not None
             else Centre(self.network, travelling, seed=seed, executors=executors, **more)

@@ -7,8 +7,9 @@ other end is ``protocols.remote``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
+from protocols.api import Session
 from protocols.local import Sequencer
 from substrate.address import RESP
 from substrate.api import (
@@ -122,7 +123,7 @@ class SequencerServer(StreamServer):
         if waiting is None:
             return
         guest, number, others = waiting
-        others.discard(other)  # type: ignore[arg-type]
+        others.discard(other)
         if not others or guest is other:
             del self._waiting[mine]
             guest.say(frames.Heard(number))
@@ -159,7 +160,7 @@ class GatewaySink:
     def __init__(self, guest: GatewayGuest, protocol: str, account: Account, group: bytes | None) -> None:
         self.guest = guest
         self.protocol = protocol
-        self.session = guest
+        self.session: object = guest
         self._account = account
         self._group = group
 
@@ -212,7 +213,9 @@ class GatewayGuest(Guest):
             self._last = (group, group.base)
         source = group.source
         session = source.number if isinstance(source, FarSession) and source.guest is self else 0
-        self.say(frames.Data(account, Position(group.base), group.timestamp_ms, group, queue, session))
+        records = () if len(group.spans) else tuple(group.records())
+        plain = Group(group.address, b"") if records else group
+        self.say(frames.Data(account, Position(group.base), group.timestamp_ms, plain, records, queue, session))
 
     # requests
 
@@ -271,7 +274,8 @@ class GatewayGuest(Guest):
         for _, group, _ in frame.appends:
             group.source = session
         port = self.server.sequencer.port(lambda: None)
-        told = port.session = Told()  # type: ignore[assignment]
+        told = Told()
+        port.session = cast(Session, told)
         port.commit(frame.appends, frame.ack, 1)
         return told.answer
 

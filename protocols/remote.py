@@ -14,10 +14,11 @@ subscribes (its own process, and whether anybody elsewhere), and the topics. Eve
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from protocols.api import Handle, Session
 from protocols.identity import Identified, Users
+from protocols.local import spread
 from substrate.address import RESP
 from substrate.api import (
     RESERVED,
@@ -54,8 +55,8 @@ FAR = "far"
 TICK_NS = 500_000_000
 
 
-class FarHost:
-    """What the far sequencer needs of whoever drives it: a part of ``protocols.local.Host``."""
+class FarHost(Protocol):
+    """What the far sequencer needs of whoever drives it: ``protocols.local.Host``, and more."""
 
     def touched(self) -> None: ...
     def durable(self, shard: Shard, commit: Commit) -> None: ...
@@ -63,8 +64,17 @@ class FarHost:
     def random(self) -> int: ...
     def call(self, owner: object, act: Callable[..., None], *arguments: object) -> None: ...
     def note(self, event: str, detail: str) -> None: ...
+    def refused(self, session: object) -> None: ...
+
+    def hold(self, session: Session) -> None:
+        """Nothing leaves for its peer until ``release``."""
+        ...
+
+    def release(self, session: Session) -> None: ...
+
     def lost(self, reason: str) -> None:
         """The sequencer is gone: nobody's state is known any more; every connection is closed."""
+        ...
 
 
 class FarSink:
@@ -73,7 +83,7 @@ class FarSink:
 
     def __init__(self, protocol: str) -> None:
         self.protocol = protocol
-        self.session = self
+        self.session: object = self
 
     def deliver(self, group: Group) -> None:
         """The port does it, once for a group."""
@@ -82,7 +92,7 @@ class FarSink:
 class FarSequencer:
     """One gateway's link, and its copies of what sessions ask at once."""
 
-    def __init__(self, host: Any, key: bytes, nonce: bytes, objects: Objects) -> None:
+    def __init__(self, host: FarHost, key: bytes, nonce: bytes, objects: Objects) -> None:
         self.host = host
         self.objects = objects
         self.interest = Interest()
@@ -99,6 +109,9 @@ class FarSequencer:
         self._asked: dict[int, tuple[Any, int]] = {}
         self._watches: dict[int, tuple[StreamId, Watcher, Any]] = {}
         self._others: dict[int, Handle] = {}
+        self.on_ready: Callable[[], object] = lambda: None
+        self.on_refused: Callable[[str], object] = lambda why: None
+        """The link stands, or does not."""
         self._announced: dict[int, Any] = {}  # numbers of interest that not everybody knows yet -> the session
 
     # the host's side, as of the sequencer in its own process
@@ -193,6 +206,7 @@ class FarSequencer:
     def welcomed(self, shard: Shard, epoch: Epoch, durable: Commit) -> None:
         self.host.durable(shard, durable)
         self.host.touched()
+        self.on_ready()
 
     def answered(self, token: int, answer: object) -> None:
         """To the session that asked."""
@@ -253,7 +267,7 @@ class FarSequencer:
             raise FrameError(f"a sequencer does not send {type(frame).__name__}")
 
     def _deliver(self, frame: frames.Data) -> None:
-        group = frame.group
+        group = Group.of_records(frame.group.address, list(frame.records)) if frame.records else frame.group
         group.base, group.timestamp_ms = frame.base, frame.timestamp_ms
         group.source = self.sessions.get(frame.session)
         route = self.interest.resolve(frame.account, Address(group.address))
@@ -265,14 +279,15 @@ class FarSequencer:
         members = self.interest.members(frame.account, Address(group.address), *frame.queue)
         here = [member for member in members if type(member) is not FarSink]
         if here:
-            sink = here[self.host.random() % len(here)]
-            self.host.call(sink.session, sink.deliver, group)
+            for sink, part in spread(group, here, self.host.random):
+                self.host.call(sink.session, sink.deliver, part)
 
     def lost(self, reason: str) -> None:
         """Nothing is known any more."""
         self._asked.clear()
         self._watches.clear()
         self._announced.clear()
+        self.on_refused(reason)
         self.host.lost(reason)
 
     # publishing
@@ -301,8 +316,8 @@ class FarSequencer:
                 self.host.call(sink.session, sink.deliver, group)
         for members in route.queues:
             if members[0].protocol != served:
-                sink = members[self.host.random() % len(members)]
-                self.host.call(sink.session, sink.deliver, group)
+                for sink, part in spread(group, members, self.host.random):
+                    self.host.call(sink.session, sink.deliver, part)
         if elsewhere:
             self.streams.publish(route.account, group, Ack.NONE, 0, None, number, self.decided_there(route))
         return self._at_once(session, token, answer)

@@ -138,6 +138,26 @@ class Group:
             self._records = found
         return self._records
 
+    def part(self, indices: Any) -> Group:
+        """Some of the messages, in this order, over the same buffer. Positions are known where they follow one another."""
+        if self._records is not None and len(self.spans) == 0:
+            decoded = Group.of_records(self.address, [self._records[index] for index in indices])
+            decoded.source = self.source
+            return decoded
+        part = Group(self.address, self.buffer, self.source)
+        index: cython.Py_ssize_t
+        for index in indices:
+            if self.headers is None:
+                part.add(self.spans[2 * index], self.spans[2 * index + 1])
+            else:
+                part.add_with_headers(self.spans[2 * index], self.spans[2 * index + 1], self.headers[index])
+        part.timestamp_ms = self.timestamp_ms
+        if self._records is not None:
+            part._records = [self._records[index] for index in indices]
+        if self.base >= 0 and len(indices) and indices[len(indices) - 1] - indices[0] == len(indices) - 1:
+            part.base = self.base + indices[0]
+        return part
+
     def own(self) -> Group:
         """The same messages over a buffer of their own."""
         view = memoryview(self.buffer)

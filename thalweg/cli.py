@@ -15,13 +15,18 @@ from collections.abc import Sequence
 LISTENERS = ("kafka", "nats", "mqtt", "resp", "http")
 COMMANDS = {
     "serve": ("thalweg.commands.serve", "run the gateway until SIGTERM or Ctrl-C"),
+    "role": ("thalweg.commands.role", "run one process of several: a sequencer, or a gateway that links to one"),
+    "ps": ("thalweg.commands.ps", "show the processes of `serve --workers` and what happened to them"),
     "pub": ("thalweg.commands.pub", "publish messages: arguments, or what comes on standard input"),
     "sub": ("thalweg.commands.sub", "follow messages live, by a pattern of addresses"),
     "cat": ("thalweg.commands.cat", "print a stream's records from a position or time on"),
     "streams": ("thalweg.commands.streams", "list, make or delete streams"),
     "groups": ("thalweg.commands.groups", "list consumer groups, consumers and sessions with their lag"),
     "top": ("thalweg.commands.top", "watch streams, rates and connections"),
-    "conformance": ("thalweg.commands.conformance", "run real clients feature by feature, on this server and on the real ones"),
+    "conformance": (
+        "thalweg.commands.conformance",
+        "run real clients feature by feature, on this server and on the real ones",
+    ),
     "bench": ("thalweg.commands.bench", "put a quick load on a server and print its rate and latencies"),
     "config": ("thalweg.commands.config", "look at the configuration"),
     "user": ("thalweg.commands.user", "write and check the user file"),

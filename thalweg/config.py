@@ -268,6 +268,10 @@ class Config:
     """Directory of everything that is kept; `:memory:` keeps nothing."""
     users: str = ""
     """File of those who may come in and of what each may do, read again on SIGHUP; empty: everybody may do everything."""
+    workers: Annotated[int, Ge(0), Le(64)] = 0
+    """Gateways in processes of their own that share the addresses, over one sequencer, supervised; 0: all in one process."""
+    pinned: bool = False
+    """Whether each of those processes is bound to a core."""
     checkpoint_bytes: Bytes = 32 * 1024 * 1024
     """A state stream that grew by this since its last checkpoint gets one, written by a process of its own."""
     tls: Tls = field(default_factory=Tls)

@@ -19,6 +19,7 @@ def executors(resp: Settings | None = None, mqtt: Limits | None = None) -> dict[
     from protocols.resp.keyspace import Keyspace
     from protocols.resp.session import Settings as RespSettings
     from substrate.control import Topics
+    from thalweg.processes import Processes
 
     settings = resp or RespSettings()
     limits = mqtt or Limits()
@@ -28,4 +29,5 @@ def executors(resp: Settings | None = None, mqtt: Limits | None = None) -> dict[
         "mqtt": lambda: Sessions(limits),
         "groups": Groups,
         "resp": lambda: Keyspace(settings),
+        "proc": Processes,
     }

@@ -276,6 +276,10 @@ class Gateway:
     port of the loopback. ``start`` raises OSError where an address is taken or a file cannot be used.
     """
 
+    driver_class = Driver
+    shares_ports = False
+    """Whether other processes accept on the same addresses (SO_REUSEPORT)."""
+
     def __init__(self, config: Config | None = None, *, data: str | os.PathLike[str] = MEMORY) -> None:
         if config is not None and data != MEMORY:
             raise ValueError("data is said by the configuration, or beside it, not both")
@@ -350,28 +354,45 @@ class Gateway:
                 await self._listen(loop, one)
             self._factories, executors = self._protocols()
             factories = {one.protocol: self._factories[one.name] for one in listening(self.config)}
-            files = self._files
-            driver = Driver(
-                loop,
-                engine,
-                self.config,
-                executors,
-                factories,
-                durabilities={"resp": keyspace_durability(self.config)},
-                volatile=self.config.data == MEMORY,
-                load=(lambda name: checkpoints.load(files, name)) if files is not None else (lambda name: []),
-                users=self._loaded.users if self._loaded is not None else None,
-            )
+            driver = self._make_driver(loop, engine, factories, executors)
             driver.limits = {name: getattr(self.config, name).connections_max for name in factories}
             self._driver = driver
-            driver.sequencer.open(time.time_ns())
+            await self._begin(driver)
         except EngineError as error:
             raise OSError(str(error)) from error
         driver.touched()
-        if files is not None:
-            self._checkpointer = Checkpointer(driver, files, self.config.checkpoint_bytes)
         for server in self._servers:
             await server.start_serving()
+
+    def _make_driver(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        engine: Engine,
+        factories: dict[str, Callable[[Port], Session]],
+        executors: list[Callable[[], Executor]],
+    ) -> Driver:
+        files = self._files
+        return self.driver_class(
+            loop,
+            engine,
+            self.config,
+            executors,
+            factories,
+            durabilities={"resp": keyspace_durability(self.config)},
+            volatile=self.config.data == MEMORY,
+            load=(lambda name: checkpoints.load(files, name)) if files is not None else (lambda name: []),
+            users=self._loaded.users if self._loaded is not None else None,
+        )
+
+    async def _begin(self, driver: Driver) -> None:
+        """Have the sequencer ready to be asked.
+
+        Raises:
+            EngineError, OSError.
+        """
+        driver.sequencer.open(time.time_ns())
+        if self._files is not None:
+            self._checkpointer = Checkpointer(driver, self._files, self.config.checkpoint_bytes)
 
     def _secure(self, config: Config) -> None:
         """Read certificates and keys, if any are named."""
@@ -439,6 +460,7 @@ class Gateway:
             start_serving=False,
             backlog=1024,
             reuse_address=True,
+            reuse_port=self.shares_ports or None,
         )
         address = server.sockets[0].getsockname()
         self.listeners[one.name] = (address[0], address[1])

@@ -27,8 +27,12 @@ class CannotServe(Exception):
     """The process cannot do what its configuration says; the message is for whoever started it."""
 
 
-def serve(config: Config, ready_file: pathlib.Path | None = None) -> int:
-    """Run until SIGTERM or SIGINT; the exit status: 0 after a clean stop, 1 where the stop took too long.
+def serve(
+    config: Config, ready_file: pathlib.Path | None = None, gateway: Gateway | None = None, supervised: bool = False
+) -> int:
+    """Run until SIGTERM or SIGINT, ``supervised``: or the end of standard input. ``gateway``: a role other than all in one.
+
+    The exit status: 0 after a clean stop, 1 where the stop took too long.
 
     Raises:
         CannotServe: an address is taken, the data directory cannot be used.
@@ -36,10 +40,12 @@ def serve(config: Config, ready_file: pathlib.Path | None = None) -> int:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(config, ready_file))
+        return runner.run(run(config, ready_file, gateway, supervised))
 
 
-async def run(config: Config, ready_file: pathlib.Path | None) -> int:
+async def run(
+    config: Config, ready_file: pathlib.Path | None, gateway: Gateway | None = None, supervised: bool = False
+) -> int:
     from thalweg.gateway import CannotStart, Gateway
 
     stop = asyncio.Event()
@@ -47,7 +53,9 @@ async def run(config: Config, ready_file: pathlib.Path | None) -> int:
     raise_file_limit()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGINT, Interrupts(stop))
-    gateway = Gateway(config)
+    if supervised:
+        loop.add_reader(0, stop.set)
+    gateway = gateway or Gateway(config)
     try:
         await gateway.start()
     except OSError as error:

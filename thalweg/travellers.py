@@ -14,6 +14,11 @@ from substrate.group import Called, Group, Record
 from substrate.interest import Tokens
 from substrate.remote.objects import Objects, classes_of
 
+RESP_CONTEXT = (
+    "account", "peer", "user", "all", "db", "protocol", "transaction", "blocks", "internal", "one_by_one", "bulk_bytes_max",
+)  # fmt: skip
+"""What a run says besides its requests."""
+
 
 def objects() -> Objects:
     """The same in every process of one build; ``digest`` tells."""
@@ -23,8 +28,11 @@ def objects() -> Objects:
     from protocols.mqtt import packets, requests, state
     from protocols.nats import jetstream_wire
     from substrate import api
+    from thalweg import processes
 
-    classes = classes_of(api, kafka_errors, group_requests, membership, packets, requests, state, jetstream_wire)
+    classes = classes_of(
+        api, kafka_errors, group_requests, membership, packets, requests, state, jetstream_wire, processes
+    )
     return Objects(
         [*classes, Right],
         {
@@ -35,7 +43,7 @@ def objects() -> Objects:
             Tokens: (lambda tokens: [tokens.text, tokens.hides_dollar], Tokens),
             Identity: (identity_parts, Identity),
             Message: (message_parts, Message),
-            MqttRun: (lambda run: [run.topic, run.group, run.identifiers], lambda *parts: MqttRun(*parts, 0)),
+            MqttRun: (lambda run: [run.topic, run.group, run.identifiers], lambda topic, group, identifiers: MqttRun(topic, group, identifiers, 0)),
             RespRun: (resp_parts, resp_run),
         },
     )  # fmt: skip
@@ -77,19 +85,15 @@ def resp_parts(run: RespRun) -> list[Any]:
     while at < run.fill:
         requests.append(run.slice(at))
         at += 4 + 2 * run.numbers[at + 1]
-    flags = [run.db, run.protocol, run.transaction, run.blocks, run.internal, run.one_by_one]
-    return [b"".join(requests), run.account, run.peer, *flags]
+    return [b"".join(requests), *[getattr(run, name) for name in RESP_CONTEXT]]
 
 
-def resp_run(
-    requests: bytes, account: Any, peer: bytes, db: int, protocol: int, transaction: bool, blocks: bool, internal: bool,
-    one_by_one: bool,
-) -> RespRun:  # fmt: skip
-    run = RespRun(account=account)
+def resp_run(requests: bytes, *context: Any) -> RespRun:
+    run = RespRun()
     run.run_max = ARGUMENTS_MAX
-    run.peer, run.db, run.protocol = peer, db, protocol
     run.cut(requests, 0, len(requests))
-    if run.taken != len(requests):
+    if run.taken != len(requests) or len(context) != len(RESP_CONTEXT):
         raise ValueError("requests that are not whole")
-    run.transaction, run.blocks, run.internal, run.one_by_one = transaction, blocks, internal, one_by_one
+    for name, value in zip(RESP_CONTEXT, context, strict=True):
+        setattr(run, name, value)
     return run

@@ -107,7 +107,7 @@ def codec(kind: Any) -> Codec:
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return _enum(kind)
     if dataclasses.is_dataclass(kind):
-        return _record(kind, [(name, codec(of)) for name, of in fields_of(kind)], kind.__name__)  # type: ignore[union-attr]
+        return _record(kind, [(name, codec(of)) for name, of in fields_of(kind)], kind.__name__)  # type: ignore[arg-type,union-attr]
     raise TypeError(f"no codec for {kind!r}")
 
 
@@ -257,7 +257,8 @@ def _write_group(out: bytearray, group: Group) -> None:
     lengths.byteswap()
     out += lengths.tobytes()
     out.append(group.headers is not None)
-    for headers in group.headers or ():
+    several: list[Any] = group.headers or []
+    for headers in several:
         _HEADERS.write(out, headers)
     out += _U32.pack(group.value_bytes)
     view = memoryview(group.buffer)  # type: ignore[arg-type]

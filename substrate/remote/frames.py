@@ -353,13 +353,14 @@ class Heard:
 @dataclass(slots=True)
 class Data:
     """Server: live messages for this gateway's subscribers; ``queue`` (protocol, name): for one member of that group.
-    ``session``: the gateway's own that published them, or 0."""
+    ``session``: the gateway's own that published them, or 0. ``records``: of a client's batch; then the group is empty."""
 
     KIND: ClassVar[int] = 30
     account: Account
     base: Position
     timestamp_ms: int
     group: Group
+    records: tuple[Record, ...]
     queue: tuple[str, bytes] | None
     session: int
 

@@ -70,8 +70,9 @@ class StreamServer:
         """Who never said who it is goes, and who does not answer."""
         for guest in list(self.guests):
             quiet_ns = now_ns - guest.heard_ns
-            if not guest.known and quiet_ns > HELLO_NS:
-                guest.refuse("no hello in time")
+            if not guest.known:
+                if quiet_ns > HELLO_NS:
+                    guest.refuse("no hello in time")
             elif quiet_ns >= GONE_NS:
                 guest.refuse("the gateway does not answer")
             elif quiet_ns >= QUIET_NS:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.far_harness import FarHarness
 from conformance.harness import Client
+from conformance.simulated_peers import PRODUCE, Book, KafkaPeer, _batch
 from protocols.guests import GatewayGuest
 from protocols.mqtt import packets as mqtt
 from protocols.mqtt.wire import encode
@@ -199,6 +202,46 @@ def test_what_matches_is_what_travels() -> None:
     sender = nats(one)
     ask(sender, b"PUB unwanted.x 1\r\nx\r\nPUB wanted.x 1\r\nx\r\nPUB wanted 1\r\nx\r\n")
     assert sent == [b"wanted/x"] and idle.read().count(b"MSG") == 1
+
+
+def kafka_script(gateway: FarHarness) -> list[bytes]:
+    """Three records by a real codec."""
+    asker = KafkaPeer("asker", Book(), random.Random(0))
+    client = gateway.connect("kafka")
+    said = bytearray()
+    asker.say = said.__iadd__  # type: ignore[assignment,method-assign]
+
+    def tell() -> bytes:
+        data = bytes(said)
+        said.clear()
+        return ask(client, data)
+
+    asker.ask(3, 5, asker.make(3, topics=[asker.make(3, "topics", name="ev")], allow_auto_topic_creation=True))
+    told = [tell()]
+    partition = asker.make(PRODUCE, "topic_data", "partition_data", index=0, records=_batch([b"a", b"b", b"c"], -1, -1))
+    topic = asker.make(PRODUCE, "topic_data", name="ev", partition_data=[partition])
+    asker.ask(PRODUCE, 8, asker.make(PRODUCE, transactional_id=None, acks=-1, timeout_ms=100, topic_data=[topic]))
+    return [*told, tell()]
+
+
+def test_a_kafka_batch_reaches_subscribers_of_another_gateway(two: tuple[FarHarness, FarHarness]) -> None:
+    one, other = two
+    listener = nats(other)
+    ask(listener, b"SUB ev 1\r\nPING\r\n")
+    told = kafka_script(one)
+    assert told
+    assert listener.read().count(b"MSG ev 1") >= 3
+
+
+def test_messages_of_one_turn_are_spread_over_a_queue_group(two: tuple[FarHarness, FarHarness]) -> None:
+    one, other = two
+    members = [nats(one), nats(other), nats(other)]
+    for member in members:
+        ask(member, b"SUB work q 1\r\nPING\r\n")
+    sender = nats(one)
+    ask(sender, b"PUB work 1\r\nx\r\n" * 90)
+    counts = [member.read().count(b"MSG work") for member in members]
+    assert sum(counts) == 90 and all(counts), counts
 
 
 # objects

@@ -88,3 +88,17 @@ def test_a_group_of_one_and_a_group_of_records():
     group = Group.of_records(b"a", records)
     assert (group.records(), group.base, group.count, group.timestamp_ms) == (records, 5, 1, 6)
     assert Group.of_records(b"a", []).records() == []
+
+
+@given(MESSAGES.filter(len), st.data())
+def test_a_part_is_those_messages_in_that_order(messages, data):
+    group, _ = built(messages)
+    group.base, group.timestamp_ms = 7, 99
+    indices = sorted(data.draw(st.sets(st.integers(0, len(messages) - 1), min_size=1)))
+    part = group.part(indices)
+    assert [(r.value, r.headers) for r in part.records()] == [(messages[i][0], messages[i][1]) for i in indices]
+    assert (part.source, part.timestamp_ms) == ("me", 99)
+    together = indices[-1] - indices[0] == len(indices) - 1
+    assert part.base == (7 + indices[0] if together else -1)
+    decoded = Group.of_records(b"orders", group.records()).part(indices)
+    assert decoded.records() == [group.records()[i] for i in indices]

@@ -28,7 +28,11 @@ def run(options: argparse.Namespace) -> int:
     import asyncio
 
     home = pathlib.Path(options.data).absolute() / "run"
-    address = options.substrate or f"unix://{home}/substrate"
+    try:
+        address = options.substrate or (home / "address").read_text()
+    except OSError as error:
+        complain(f"{home}: no `serve --workers` ran on this data: {error.strerror}")
+        return 1
     try:
         happened = asyncio.run(ask(address, options.key or str(home / "key")))
     except OSError as error:
