@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from thalweg import http_groups, http_live, http_pages, http_publish, http_records, http_streams
+from thalweg import http_groups, http_live, http_nats, http_pages, http_publish, http_records, http_streams
 
 
 class Route(NamedTuple):
@@ -34,6 +34,12 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/api/events": {"GET": Route(http_live.events)},
     "/api/groups": {"GET": Route(http_groups.groups)},
     "/api/connections": {"GET": Route(http_groups.connections)},
+    "/varz": {"GET": Route(http_nats.varz)},
+    "/connz": {"GET": Route(http_nats.connz)},
+    "/jsz": {"GET": Route(http_nats.jsz)},
+    "/subsz": {"GET": Route(http_nats.subsz)},
+    "/routez": {"GET": Route(http_nats.routez)},
+    "/healthz": {"GET": Route(http_nats.healthz, public=True)},
 }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ def sessions(
     """A session factory for each HTTP listener. What HTTP needs is imported when the first one connects: 20 ms."""
 
     made: list[View] = []
+    started_ns = time.time_ns()
 
     def make(port: Port) -> Session:
         from thalweg.http import HttpSession
@@ -39,7 +41,7 @@ def sessions(
 
         if not made:
             new = StreamConfig(Durability(config.durability.default), interval_ms=config.durability.interval_ms)
-            made.append(View(hub, ready, metrics, [*config.http.hosts.split(","), socket.gethostname()], new))
+            made.append(View(hub, ready, metrics, [*config.http.hosts.split(","), socket.gethostname()], new, started_ns))
         return HttpSession(port, made[0])
 
     return {name: make for name in ("http", "http_tls") if name in listeners}

@@ -128,6 +128,8 @@ class NatsSession:
         self._must_authenticate = False
         self._client_id = 0
         self._client_ip = ""
+        self._client_port = 0
+        self._delivered = 0
         self._now_ns = 0
         self._heard_ns = 0
         self._opened_ns = 0
@@ -147,7 +149,7 @@ class NatsSession:
     def opened(self, peer: tuple[str, int], now_ns: int) -> None:
         """Say INFO."""
         self._now_ns = self._heard_ns = self._opened_ns = now_ns
-        self._client_ip = peer[0]
+        self._client_ip, self._client_port = peer[0], peer[1]
         self._client_id = (self.port.random() & 0x7FFFFFFF) or 1
         anonymous = self.port.identify(None, None)
         self._must_authenticate = anonymous is None
@@ -238,6 +240,28 @@ class NatsSession:
             if self._protocol() >= 1:
                 self.outbox.put_bytes(self._info(ldm=True))
             self.closing = True
+
+    # what monitoring asks
+
+    def facts(self) -> tuple[int, int, str, int, int]:
+        """When it was opened and heard last (unix ns), its peer's address and port, its number."""
+        return self._opened_ns, self._heard_ns, self._client_ip, self._client_port, self._client_id
+
+    def options(self) -> dict[str, Any]:
+        """What CONNECT said."""
+        return self._options
+
+    def subscriptions(self) -> list[tuple[str, str, str, int, int]]:
+        """Subject, queue group or nothing, sid, messages delivered, and the number after which it ends (0: none)."""
+        return [
+            (one.subject.decode("utf-8", "replace"), (one.queue or b"").decode("utf-8", "replace"),
+             sid.decode("utf-8", "replace"), one.delivered, one.delivered_max)
+            for sid, one in self._subscriptions.items()
+        ]  # fmt: skip
+
+    def delivered(self) -> int:
+        """Messages that its subscriptions got, those that are over included."""
+        return self._delivered + sum(one.delivered for one in self._subscriptions.values())
 
     # what the kernel tells
 
@@ -572,6 +596,7 @@ class NatsSession:
         """The subscription had as many messages as it asked for."""
         sink.closed = True
         if self._subscriptions.get(sink.sid) is sink:
+            self._delivered += sink.delivered
             del self._subscriptions[sink.sid]
         if sink.handle is not None:
             sink.handle.close()
