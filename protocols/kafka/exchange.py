@@ -118,6 +118,10 @@ class Exchange:
         """Answer, once. It leaves when every commit of ``commits`` (by shard) is durable."""
         self._put(response(self.settings.codecs, self.api_key, self.version, self.correlation_id, message), commits)
 
+    def reply_encoded(self, frame: bytes, commits: dict[int, int]) -> None:
+        """``reply`` with a whole response frame."""
+        self._put([frame], commits)
+
     def reply_as(self, version: int, message: Any) -> None:
         """Answer in another version's form (ApiVersions to a client from the future, KIP-511)."""
         self._put(response(self.settings.codecs, self.api_key, version, self.correlation_id, message), None)

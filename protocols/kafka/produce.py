@@ -21,6 +21,7 @@ compaction, another compression, bounds of time that the header cannot answer) h
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ from protocols.kafka.compression import recompressed
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.topic_config import LONG_MAX, Rules, rules
-from substrate.api import Ack, Answer, Appended, ErrorCode, StreamError, StreamId, Topic
+from protocols.kafka.wire import LENGTH_AND_CORRELATION, response
+from substrate.api import Ack, Answer, Appended, ErrorCode, StreamError, Topic
 from substrate.batch import (
     COMPRESSION,
     CONTROL,
@@ -50,6 +52,10 @@ ZSTD = 4
 
 RECORD_ERRORS_MAX = 100
 NO_TIMESTAMP = -1
+TEMPLATES_MAX = 1000
+"""Answers' templates that a connection keeps."""
+STORED = struct.Struct(">ihqq")
+"""Index, error code, base offset and log append time, as they follow one another in every version."""
 Refusal = tuple[Code, str]
 
 
@@ -124,20 +130,21 @@ class _Produce:
 
         if refused is None and (topic is None or not 0 <= index < len(topic.streams)):
             refused = Code.UNKNOWN_TOPIC_OR_PARTITION, ""
+        judged: Header | Refusal = refused or (Code.NONE, "")
         if refused is None:
             assert topic is not None
-            refused = refuse_batch(records, self.exchange.version, topic.config.record_bytes_max, whole)
-        if refused is not None:
-            answered(refused)
+            judged = judge_batch(records, self.exchange.version, topic.config.record_bytes_max, whole)
+        if not isinstance(judged, Header):
+            answered(judged)
             return
         assert topic is not None and records is not None
-        stream: StreamId = topic.streams[index]
+        head, stream = judged, topic.streams[index]
         # what is not the session's to keep is only borrowed
         batch: memoryview | bytearray = records if self.exchange.session.keeps_data else bytearray(records)
-        held_to, head, now_ms = rules(topic), header(records), self.exchange.now_ns // 1_000_000
+        held_to, now_ms = rules(topic), self.exchange.now_ns // 1_000_000
         if must_look(head, held_to, topic, now_ms):
             found = looked_at(batch, head, held_to, f"{name}-{index}", topic, now_ms)
-            if isinstance(found, tuple | Faults):
+            if not isinstance(found, memoryview | bytearray):
                 answered(found)
                 return
             batch = found
@@ -145,6 +152,11 @@ class _Produce:
 
     def _finish(self) -> None:
         exchange = self.exchange
+        if self.acks and len(self.answers) == 1 and type(self.answers[0][1]) is Appended:
+            index, answer = self.answers[0]
+            time_ms = answer.timestamp_ms if self.stamped else NO_TIMESTAMP
+            exchange.reply_encoded(self._one_stored(index, answer.base, time_ms), self.commits)
+            return
         made = [self._partition(at, index, answer) for at, (index, answer) in enumerate(self.answers)]
         if self.acks == 0:
             exchange.silent()
@@ -157,6 +169,19 @@ class _Produce:
             responses.append(exchange.make("responses", name=topic.name, partition_responses=made[at : at + count]))
             at += count
         exchange.reply(exchange.make(responses=responses), self.commits)
+
+    def _one_stored(self, index: int, base: int, time_ms: int) -> bytes:
+        """The whole answer to a request of one partition that was stored: nearly all of them are."""
+        exchange, name = self.exchange, self.message.topic_data[0].name
+        known = exchange.session.stored_answers
+        template = known.get((exchange.version, name))
+        if template is None:
+            if len(known) >= TEMPLATES_MAX:
+                known.clear()
+            template = known[exchange.version, name] = answer_template(exchange, name)
+        size, before, behind = template
+        head = LENGTH_AND_CORRELATION.pack(size, exchange.correlation_id)
+        return b"".join((head, before, STORED.pack(index, 0, base, time_ms), behind))
 
     def _partition(self, at: int, index: int, answer: Answer | Refusal | Faults) -> Any:
         make, path = self.exchange.make, ("responses", "partition_responses")
@@ -182,14 +207,27 @@ class _Produce:
         )
 
 
+def answer_template(exchange: Exchange, name: str) -> tuple[int, bytes, bytes]:
+    """What an answer for one partition of this topic is made of, from the codec: the length that it tells, and the bytes
+    before and behind the partition's ``STORED`` fields."""
+    marks = (0x7A5B3C1D, 0x1F2E, 0x0123456789ABCDEF, 0x76543210FEDCBA98)
+    fields = dict(zip(("index", "error_code", "base_offset", "log_append_time_ms"), marks, strict=True))
+    partition = exchange.make("responses", "partition_responses", **fields)
+    message = exchange.make(responses=[exchange.make("responses", name=name, partition_responses=[partition])])
+    whole = b"".join(response(exchange.settings.codecs, exchange.api_key, exchange.version, 0, message))
+    before, found, behind = whole.partition(STORED.pack(*marks))
+    assert found, "the fields of a stored partition do not follow one another"
+    return len(whole) - 4, before[LENGTH_AND_CORRELATION.size :], behind
+
+
 def produce(exchange: Exchange, message: Any) -> None:
     _Produce(exchange, message).run()
 
 
-def refuse_batch(
+def judge_batch(
     records: memoryview | None, version: int, batch_bytes_max: int, whole: Refusal | None = None
-) -> Refusal | None:
-    """Why this is not one batch that a producer may send; None: it may be appended (its CRC is judged there).
+) -> Header | Refusal:
+    """The header of one batch that may be appended (its CRC is judged there), else why it may not.
 
     ``whole`` is why nothing of the request may be: told of what has the form of a batch.
     """
@@ -213,7 +251,7 @@ def refuse_batch(
         return Code.INVALID_RECORD, f"base offset {head.base_offset}"
     if head.count <= 0 or head.last_offset_delta != head.count - 1:
         return Code.INVALID_RECORD, f"{head.count} records with last offset delta {head.last_offset_delta}"
-    return _refuse_attributes(head, version)
+    return _refuse_attributes(head, version) or head
 
 
 def _refuse_attributes(head: Header, version: int) -> Refusal | None:

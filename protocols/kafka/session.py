@@ -101,7 +101,7 @@ class KafkaSession:
     __slots__ = (
         "_alarms", "_expected", "_heard_ns", "_next_token", "_stopped", "_within_frame", "account", "authenticating",
         "bare_tokens", "closing", "deadline_ns", "deaf", "identity", "in_flight", "keeps_data", "may_authenticate", "now_ns",
-        "outbox", "owed_bytes", "peer", "port", "settings", "wants_bytes",
+        "outbox", "owed_bytes", "peer", "port", "settings", "stored_answers", "wants_bytes",
     )  # fmt: skip
 
     def __init__(self, port: Port, settings: Settings | None = None) -> None:
@@ -117,6 +117,8 @@ class KafkaSession:
         self.account: Account | None = None
         """None: nobody is known here yet, and nothing is answered but who one may be."""
         self.may_authenticate = False
+        self.stored_answers: dict[tuple[int, str], tuple[int, bytes, bytes]] = {}
+        """By version and topic: see ``produce.answer_template``."""
         self.authenticating: sasl.Exchanged | None = None
         self.bare_tokens = False
         """Tokens come as frames of their own, not in SaslAuthenticate (SaslHandshake 0)."""

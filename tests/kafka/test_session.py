@@ -446,3 +446,14 @@ def test_what_was_asked_before_the_end_is_answered(script: Script) -> None:
     script.gateway.stop()
     assert script.take().responses[0].partitions[0].error_code == 0
     assert script.client.closed
+
+
+@pytest.mark.parametrize("version", range(3, 12))
+def test_a_stored_batch_is_answered_in_every_version(script: Script, version: int) -> None:
+    script.create("stamped", message_timestamp_type="LogAppendTime")
+    for topic, stamped in (("orders", False), ("stamped", True), ("orders", False)):
+        found = script.produce(topic, GOOD, version=version, partition=0)
+        assert found.error_code == 0 and found.index == 0
+        assert (found.log_append_time_ms > 0) is stamped
+    assert script.produce("orders", GOOD, version=version).base_offset == 4
+    assert script.produce("orders", GOOD, version=version, partition=1).base_offset == 0
