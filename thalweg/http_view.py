@@ -50,8 +50,6 @@ class View:
         """Of a stream that is created here."""
         self.started_ns = started_ns
         """When this process began to listen."""
-        self.started_ns = started_ns
-        """When this process began to listen."""
         self.open = 0
         """Answers that go on now."""
 
