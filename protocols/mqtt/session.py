@@ -433,7 +433,8 @@ class MqttSession:
             if self._server_keep_alive_s:
                 told.append((p.SERVER_KEEP_ALIVE, self._server_keep_alive_s))
             properties = encode_properties(told)
-        self.outbox.fill(slot, encode(Connack(found.present, 0, properties), self._level), answer.commit, answer.shard)
+        told_present = found.present and self._level > 3  # 3.1 has no such flag: the byte is reserved
+        self.outbox.fill(slot, encode(Connack(told_present, 0, properties), self._level), answer.commit, answer.shard)
         self._connected = True
         self.blocked = False
         self._plan()

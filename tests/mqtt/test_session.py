@@ -581,3 +581,14 @@ def test_topic_aliases_are_given_to_clients_that_take_them(gateway: Harness) -> 
         got.append((one.topic or names[alias], one.payload))
     assert sorted(got) == sorted((topic, b"%d" % qos) for topic in (b"a", b"b", b"c") for qos in (0, 1, 2))
     assert sorted(names.values()) == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("level, told", [(3, False), (4, True), (5, True)])
+def test_connack_says_that_a_session_was_there_but_not_at_3_1(gateway: Harness, level: int, told: bool) -> None:
+    more = {"expiry_s": 600} if level == 5 else {}
+    first = connected(gateway, "c", level, clean=False, **more)
+    first.subscribe("t", options=1)
+    first.wire.close()
+    again = Peer(gateway, level)
+    assert again.connect("c", False, **more).session_present is told  # type: ignore[arg-type]
+    assert [one.payload for one in published(again.publish("t", b"x", 1))] == [b"x"]
