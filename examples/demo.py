@@ -4,7 +4,7 @@ The data is what the machine has: Debian's package index (``apt-cache dumpavail`
 metadata of the installed Python packages. Every client is a stock one; the one process that they all talk to is
 ``thalweg serve``, started here with its data in a folder that is thrown away.
 
-    MQTT client (QoS 2)  ---.                              .---> two members of a Kafka consumer group ---> Redis hashes
+    MQTT client (QoS 1)  ---.                              .---> two members of a Kafka consumer group ---> Redis hashes
                              >--  packages-a-m, -n-z   ---<----> mosquitto_sub (a session that is kept, QoS 1)
     NATS client (JetStream) -'     (two streams)           '---> redis-cli PSUBSCRIBE
 
@@ -13,10 +13,10 @@ Every record goes to an address that names its section: the MQTT topic ``package
 
 When half of the records are acknowledged, the process is killed with SIGKILL and started again. Then, at the end:
 
-- Both publishers have each record acknowledged once. They sent again what was not: MQTT's QoS 2 and JetStream's
-  ``Nats-Msg-Id`` make that one record in the stream, not two.
-- The Kafka group has read each position of both streams, without a gap. What it is given again after the kill it knows by
-  its offset.
+- Both publishers have each record acknowledged. They sent again what was not: JetStream stores one ``Nats-Msg-Id`` once; MQTT's
+  QoS 1 promises at least once, so each of its records carries an id (a user property, a header in Kafka).
+- The Kafka group has read each position of both streams, without a gap, and each record once. What it is given again after
+  the kill it knows by its offset, what was stored twice by its id.
 - Redis has counted each record once: a batch's counts and its next offset are one transaction.
 - mosquitto_sub has each record at least once (QoS 1).
 - redis-cli has each record that was published while it was subscribed: pub/sub keeps nothing for those who are away.
@@ -50,6 +50,8 @@ import paho.mqtt.client as mqtt
 import redis
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 ROOT = "packages"
 HALVES = ("a-m", "n-z")
@@ -59,6 +61,8 @@ STALLED_S = 60.0
 REDIS_BATCH = 1000
 MEMBERS = 2
 IN_FLIGHT = 500
+ID = "demo-id"
+"""The user property, and Kafka header, that names a record that came by MQTT."""
 LOST_WITH_THE_PROCESS_S = 1.0
 """What was acknowledged so shortly before the kill may have been in the dead process's hands, on its way to a subscriber."""
 
@@ -152,7 +156,16 @@ class Gateway:
     def start(self) -> None:
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "thalweg", "serve", "--data", str(self.folder / "data"), "--ready-file", str(ready)]
+        command = [
+            sys.executable,
+            "-m",
+            "thalweg",
+            "serve",
+            "--data",
+            str(self.folder / "data"),
+            "--ready-file",
+            str(ready),
+        ]
         for protocol, address in self.addresses.items():
             command += [f"--{protocol}", address]
         with (self.folder / "log").open("ab") as log:
@@ -204,24 +217,28 @@ class Publishing:
 
 
 def publish_by_mqtt(address: str, publishing: Publishing) -> None:
-    """paho-mqtt, QoS 2, with a session: after the kill it connects again and goes on with what is not completed."""
+    """paho-mqtt, MQTT 5, QoS 1, with a session: after the kill it connects again and sends again what is not acknowledged."""
     answered: queue.SimpleQueue[int] = queue.SimpleQueue()
     in_flight: dict[int, int] = {}
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="demo-publisher", clean_session=False)
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="demo-publisher", protocol=mqtt.MQTTv5)
+    session = Properties(PacketTypes.CONNECT)
+    session.SessionExpiryInterval = 3600
     client.on_publish = lambda client, userdata, number, reason, properties: answered.put(number)
     client.max_queued_messages_set(0)
-    client.max_inflight_messages_set(IN_FLIGHT)
+    client.max_inflight_messages_set(100)
     client.reconnect_delay_set(1, 1)
 
     def count_one(wait_s: float) -> None:
         with contextlib.suppress(queue.Empty):
             publishing.end(in_flight.pop(answered.get(timeout=wait_s)))
 
-    client.connect(*split_address(address))
+    client.connect(*split_address(address), clean_start=False, properties=session)
     client.loop_start()
     for number, package in enumerate(publishing.packages):
         publishing.begin(number)
-        in_flight[client.publish("/".join(package.address), package.text, qos=2).mid] = number
+        identity = Properties(PacketTypes.PUBLISH)
+        identity.UserProperty = (ID, str(number))
+        in_flight[client.publish("/".join(package.address), package.text, qos=1, properties=identity).mid] = number
         while not answered.empty() or len(in_flight) >= IN_FLIGHT:
             count_one(0.1)
     while in_flight:
@@ -271,10 +288,14 @@ class Places:
         self.lock = threading.Lock()
         self.next: dict[str, int] = dict.fromkeys((f"{ROOT}-{half}" for half in HALVES), 0)
         self.seen = Tally()
+        self.ids: set[bytes] = set()
         self.again = 0
+        """Records that were delivered again."""
+        self.twice = 0
+        """Records that are stored twice."""
 
     def take(self, message: Message) -> bool:
-        """Whether it is the next one of its topic; one that was there before is dropped, one from beyond it is an error."""
+        """Whether it is new. One that was there before, by offset or by id, is dropped; one beyond the next offset is an error."""
         with self.lock:
             expected = self.next[message.topic()]
             if message.offset() < expected:
@@ -282,6 +303,11 @@ class Places:
                 return False
             assert message.offset() == expected, f"{message.topic()} has a gap: {expected} to {message.offset()}"
             self.next[message.topic()] = expected + 1
+            if (name := dict(message.headers() or ()).get(ID)) is not None:
+                if name in self.ids:
+                    self.twice += 1
+                    return False
+                self.ids.add(name)
             self.seen.add(section_of(message.key()), message.value())
             return True
 
@@ -293,7 +319,12 @@ def section_of(key: bytes) -> str:
 
 def consume_by_kafka(address: str, places: Places, resp: str, ended: threading.Event) -> None:
     """One member, confluent-kafka: counts in Redis, then commits."""
-    settings = {"bootstrap.servers": address, "group.id": "demo", "auto.offset.reset": "earliest", "enable.auto.commit": False}
+    settings = {
+        "bootstrap.servers": address,
+        "group.id": "demo",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+    }
     quick = {"session.timeout.ms": 6000, "reconnect.backoff.max.ms": 500, "log_level": 0}
     consumer = Consumer({**settings, **quick})
     consumer.subscribe(list(places.next))
@@ -385,7 +416,9 @@ class MosquittoSub(Follower):
         ]  # fmt: skip
 
     def run(self) -> None:
-        subprocess.run([*self.words, "-E"], check=True, capture_output=True, timeout=STALLED_S)  # the session is there now
+        subprocess.run(
+            [*self.words, "-E"], check=True, capture_output=True, timeout=STALLED_S
+        )  # the session is there now
         output = self.open(*self.words, "-F", "%t %l\n%p")
         self.subscribed.append(time.monotonic())
         while (head := output.readline()).endswith(b"\n"):
@@ -438,7 +471,10 @@ def missed_while_subscribed(
         for number, package in enumerate(publishing.packages):
             if left[package.section, package.text] > 0:
                 left[package.section, package.text] -= 1
-            elif publishing.ended[number] >= killed - LOST_WITH_THE_PROCESS_S and publishing.began[number] <= subscribed_again:
+            elif (
+                publishing.ended[number] >= killed - LOST_WITH_THE_PROCESS_S
+                and publishing.began[number] <= subscribed_again
+            ):
                 around += 1
             else:
                 missed += 1
@@ -519,7 +555,7 @@ def summary(
         lines.append(f"{'missed by redis-cli while subscribed':42}{told:>12}")
     lines += [
         "",
-        f"{by_mqtt.records:,} records came in by MQTT and {by_nats.records:,} by NATS, each stored once, in one of two streams.",
+        f"{by_mqtt.records:,} records came in by MQTT and {by_nats.records:,} by NATS, into two streams.",
         "In the middle the process was killed with SIGKILL and started again.",
         "A Kafka consumer group of two read all of them, and Redis hashes hold how many each section has:",
         "  "
@@ -562,7 +598,9 @@ def show(what: str, packages: Sequence[Package], given: Tally, gateway: Gateway)
     admin = AdminClient({"bootstrap.servers": addresses["kafka"], "log_level": 0})
     for created in admin.create_topics([NewTopic(topic, 1, 1) for topic in topics]).values():
         created.result(10)
-    print(f"a Kafka client created the topics {' and '.join(topics)}; MQTT and NATS clients publish to addresses beneath")
+    print(
+        f"a Kafka client created the topics {' and '.join(topics)}; MQTT and NATS clients publish to addresses beneath"
+    )
 
     by_mqtt, by_nats, places = Publishing(packages[0::2]), Publishing(packages[1::2]), Places()
     followers = [
@@ -582,7 +620,8 @@ def show(what: str, packages: Sequence[Package], given: Tally, gateway: Gateway)
         progress.guard(follower.run)
     progress.wait(lambda: all(follower.subscribed for follower in followers))
     members = [
-        progress.guard(lambda: consume_by_kafka(addresses["kafka"], places, addresses["resp"], ended)) for _ in range(MEMBERS)
+        progress.guard(lambda: consume_by_kafka(addresses["kafka"], places, addresses["resp"], ended))
+        for _ in range(MEMBERS)
     ]
     publishers = [
         progress.guard(lambda: publish_by_mqtt(addresses["mqtt"], by_mqtt)),
@@ -593,15 +632,19 @@ def show(what: str, packages: Sequence[Package], given: Tally, gateway: Gateway)
     progress.wait(lambda: acknowledged() >= len(packages) // 2)
     killed = time.monotonic()
     gateway.kill()
-    print(f"\nSIGKILL after {acknowledged():,} acknowledged records; the process is gone, and started again on the same data")
+    print(
+        f"\nSIGKILL after {acknowledged():,} acknowledged records; the process is gone, and started again on the same data"
+    )
     gateway.start()
     print(f"it serves again {time.monotonic() - killed:.1f} s after the kill")
 
     live = [follower for follower in followers if isinstance(follower, MosquittoSub)]
     progress.wait(
-        lambda: not any(thread.is_alive() for thread in publishers)
-        and places.seen.records >= len(packages)
-        and all(tally_is_full(follower, len(packages)) for follower in live)
+        lambda: (
+            not any(thread.is_alive() for thread in publishers)
+            and places.seen.records >= len(packages)
+            and all(tally_is_full(follower, len(packages)) for follower in live)
+        )
     )
     host, port = split_address(addresses["resp"])
     with redis.Redis(host, port) as database:
@@ -617,13 +660,17 @@ def show(what: str, packages: Sequence[Package], given: Tally, gateway: Gateway)
     if progress.failures:
         print(f"a client failed: {progress.failures[0]!r}")
         return 1
-    print(f"the Kafka group was given {places.again:,} records again after the kill, and knew them by their offsets")
+    print(
+        f"the Kafka group was given {places.again:,} records again, known by their offsets; {places.twice:,} are stored twice, known by their ids"
+    )
     readers = {"read by the Kafka group": places.seen}
     for follower in live:
         readers["seen live by mosquitto_sub (at least once)"] = tally_at_least_once(follower.seen, packages)
         print(f"mosquitto_sub got {follower.seen.total() - len(follower.seen):,} records more than once")
     if unseen is not None:
-        print(f"redis-cli was away around the kill: {around:,} records went by without it, and {unseen:,} while it was subscribed")
+        print(
+            f"redis-cli was away around the kill: {around:,} records went by without it, and {unseen:,} while it was subscribed"
+        )
     readers["counted in Redis hashes"] = counted
     text, equal = summary(what, given, by_mqtt.acknowledged, by_nats.acknowledged, readers, unseen)
     print(f"\n{text}")
