@@ -430,3 +430,22 @@ def test_every_cut_of_an_authentication_ends_the_same(gateway: Harness) -> None:
         client.send(data[:cut])
         client.send(data[cut:])
         assert client.read() == expected
+
+
+def test_the_servers_own_streams_are_read_by_whose_rule_names_them(gateway: Harness, admin: Script) -> None:
+    script = logged_in(gateway, "watcher", "x")
+    assert list(script.ask("Metadata", 9, topics=None).topics) == []
+    for name in ("_thalweg.control", "_thalweg.groups"):
+        asked = script.ask("Metadata", 9, topics=[{"name": name}], allow_auto_topic_creation=True).topics[0]
+        assert (asked.error_code, len(asked.partitions)) == (0, 1)
+    found = script.fetch("_thalweg.control")
+    assert found.error_code == 0 and b"orders/eu" in bytes(found.records)
+    partitions = [{"partition_index": 0, "timestamp": -1}]
+    answer = script.ask("ListOffsets", 7, topics=[{"name": "_thalweg.control", "partitions": partitions}])
+    assert answer.topics[0].partitions[0].offset == found.high_watermark > 0
+    assert script.produce("_thalweg.control", batch(b"x")).error_code == DENIED
+    assert script.ask("DeleteTopics", 5, topic_names=["_thalweg.control"]).responses[0].error_code == DENIED
+    missing = script.ask("Metadata", 9, topics=[{"name": "_thalweg.none"}], allow_auto_topic_creation=True).topics[0]
+    assert missing.error_code in (Code.UNKNOWN_TOPIC_OR_PARTITION, DENIED)
+    for other in (admin, logged_in(gateway, "reader", "r")):
+        assert other.fetch("_thalweg.control").error_code in (Code.UNKNOWN_TOPIC_OR_PARTITION, DENIED)
