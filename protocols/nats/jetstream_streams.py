@@ -368,9 +368,14 @@ def apply_age(owner: JetStream, topic: Topic, then: Callable[[], None]) -> None:
     def trim(tail: Tail, found: Answer) -> None:
         if isinstance(found, Found):
             before = found.position if found.position >= 0 else tail.durable
-            if before > tail.start:
-                owner.touched(topic)
-                owner.world.trim(stream, Position(before))
+            owner.query("next", stream, lambda first: cut(before, first), start=tail.start)
+            return
+        then()
+
+    def cut(before: int, first: Answer) -> None:
+        if isinstance(first, Found) and 0 <= first.position < before:  # not where only what was removed lies below
+            owner.touched(topic)
+            owner.world.trim(stream, Position(before))
         then()
 
     owner.tail(stream, known)
