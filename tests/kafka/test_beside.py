@@ -143,7 +143,7 @@ class Script:
             (self.create, 2), (self.produce, 10), (self.fetch, 8), (self.list_offsets, 5), (self.metadata, 2),
             (self.delete_records, 2), (self.grow, 1), (self.delete, 1), (self.offsets, 4), (self.configure, 3),
             (self.describe_configs, 2), (self.producer, 1), (self.produce_in_sequence, 6), (self.end_of_epoch, 2),
-            (self.groups, 3), (self.member, 2),
+            (self.groups, 3), (self.member, 2), (self.members, 1),
         ]  # fmt: skip
         for _ in range(STEPS):
             self.chance.choices([step for step, _ in steps], [weight for _, weight in steps])[0]()
@@ -474,6 +474,156 @@ class Script:
                 return {"group_id": group, "member_id": ids[ours] if known else "nobody"}
 
             self.pair.ask_each("LeaveGroup", 1, leaving)
+
+    def members(self) -> None:
+        """A group of two on each side, through a rebalance, in which each does something at random."""
+        lives = [
+            _Two(wire, self.prefix + "two", random.Random(self.pair.seed * 1000 + len(self.pair.said)))
+            for wire in (self.pair.ours, self.pair.theirs)
+        ]
+        told = [life.run() for life in lives]
+        self.pair.said.append(f"two members {told[0]}")
+        assert told[0] == told[1], f"seed {self.pair.seed}\nours   {told[0]}\ntheirs {told[1]}"
+
+
+class _Two:
+    """Two members of one group on one broker; what they are told, without ids."""
+
+    def __init__(self, wire: Wire, group: str, chance: random.Random) -> None:
+        self.wires = [Wire(wire.address), Wire(wire.address)]
+        self.group = f"{group}-{chance.randrange(10**9)}"
+        self.chance = chance
+        self.ids = ["", ""]
+        self.generations = [-1, -1]
+        self.instances = [name if chance.random() < 0.5 else None for name in ("one", "two")]
+        self.told: list[Any] = []
+
+    def run(self) -> list[Any]:
+        chance = self.chance
+        try:
+            self.join(0)
+            self.sync(0, [0])
+            self.join(1, waits=True)
+            while self.beat(0) == 0:
+                pass
+            self.told.append(("commit while preparing", self.commit(0)))
+            if chance.random() < 0.3:
+                self.told.append(("early sync", self.sync_code(1)))
+            way = chance.choice(["rejoin", "rejoin", "leave", "other protocols"])
+            self.told.append(way)
+            if way == "leave":
+                self.leave(0)
+                self.joined(1)
+                self.sync(1, [1])
+                return self.finish([1])
+            self.send_join(0, protocols=["range", "new"] if way == "rejoin" else ["new"])
+            if way == "other protocols":
+                self.joined(0)
+                self.leave(0)
+                self.joined(1)
+                self.sync(1, [1])
+                return self.finish([1])
+            self.joined(0)
+            self.joined(1)
+            self.told.append(("beats while completing", self.beat(0), self.beat(1), self.commit(1)))
+            self.send_sync(1, [])
+            self.sync(0, [0, 1])
+            self.synced(1)
+            self.told.append(("stable", self.beat(0), self.beat(1), self.commit(0)))
+            if self.instances[1] is not None:
+                self.replace(1)
+            return self.finish([0, 1])
+        finally:
+            for wire in self.wires:
+                wire.close()
+
+    def finish(self, left: list[int]) -> list[Any]:
+        answer = self.wires[left[0]].ask("DescribeGroups", 5, groups=[self.group]).groups[0]
+        members = sorted((one.group_instance_id or "", bytes(one.member_assignment)) for one in answer.members)
+        self.told.append((answer.group_state, answer.protocol_data, members))
+        for index in left:
+            self.leave(index)
+        state = self.wires[left[0]].ask("DescribeGroups", 5, groups=[self.group]).groups[0].group_state
+        gone = self.wires[left[0]].ask("DeleteGroups", 1, groups_names=[self.group]).results[0].error_code
+        self.told.append((state, gone))
+        return self.told
+
+    def send_join(self, index: int, protocols: list[str] | None = None) -> None:
+        self.wires[index].send(
+            "JoinGroup", 7, group_id=self.group, session_timeout_ms=30_000, rebalance_timeout_ms=30_000,
+            member_id=self.ids[index], group_instance_id=self.instances[index], protocol_type="consumer",
+            protocols=[{"name": name, "metadata": name.encode()} for name in protocols or ["range"]],
+        )  # fmt: skip
+
+    def joined(self, index: int) -> int:
+        answer = self.wires[index].take("JoinGroup", 7)
+        code = int(answer.error_code)
+        if code in (0, 79):
+            self.ids[index], self.generations[index] = answer.member_id, answer.generation_id
+        leads = answer.leader == answer.member_id
+        members = sorted((one.group_instance_id or "", bytes(one.metadata)) for one in answer.members)
+        self.told.append(("joined", index, code, answer.generation_id, answer.protocol_name, leads, members))
+        return code
+
+    def join(self, index: int, waits: bool = False) -> None:
+        self.send_join(index)
+        if self.instances[index] is None:
+            self.joined(index)
+            self.send_join(index)
+        if not waits:
+            self.joined(index)
+
+    def send_sync(self, index: int, assigned: list[int]) -> None:
+        self.wires[index].send(
+            "SyncGroup", 3, group_id=self.group, generation_id=self.generations[index], member_id=self.ids[index],
+            group_instance_id=self.instances[index],
+            assignments=[{"member_id": self.ids[one], "assignment": b"work %d" % one} for one in assigned],
+        )  # fmt: skip
+
+    def synced(self, index: int) -> None:
+        answer = self.wires[index].take("SyncGroup", 3)
+        self.told.append(("synced", index, answer.error_code, bytes(answer.assignment)))
+
+    def sync(self, index: int, assigned: list[int]) -> None:
+        self.send_sync(index, assigned)
+        self.synced(index)
+
+    def sync_code(self, index: int) -> int:
+        """Of a stranger's, on the other's connection: its own waits."""
+        answer = self.wires[1 - index].ask("SyncGroup", 3, group_id=self.group, generation_id=1, member_id="nobody", assignments=[])  # fmt: skip
+        return int(answer.error_code)
+
+    def beat(self, index: int) -> int:
+        answer = self.wires[index].ask(
+            "Heartbeat", 3, group_id=self.group, generation_id=self.generations[index], member_id=self.ids[index],
+            group_instance_id=self.instances[index],
+        )  # fmt: skip
+        return int(answer.error_code)
+
+    def commit(self, index: int) -> int:
+        partitions = [{"partition_index": 0, "committed_offset": 3, "committed_metadata": ""}]
+        answer = self.wires[index].ask(
+            "OffsetCommit", 7, group_id=self.group, generation_id_or_member_epoch=self.generations[index],
+            member_id=self.ids[index], group_instance_id=self.instances[index],
+            topics=[{"name": "nowhere", "partitions": partitions}],
+        )  # fmt: skip
+        return int(answer.topics[0].partitions[0].error_code)
+
+    def leave(self, index: int) -> None:
+        member = {"member_id": self.ids[index], "group_instance_id": self.instances[index]}
+        answer = self.wires[index].ask("LeaveGroup", 3, group_id=self.group, members=[member])
+        self.told.append(("left", index, answer.error_code, [one.error_code for one in answer.members]))
+
+    def replace(self, index: int) -> None:
+        """The same instance comes again, as after a restart: the old one is fenced."""
+        old = self.ids[index]
+        self.ids[index] = ""
+        self.send_join(index)
+        self.joined(index)
+        new, self.ids[index] = self.ids[index], old
+        self.told.append(("fenced", self.beat(index), self.commit(index)))
+        self.ids[index] = new
+        self.told.append(("replaced", self.beat(index)))
 
 
 @pytest.fixture(scope="module")
