@@ -129,8 +129,10 @@ function take(event) {
   for (const one of event.streams ?? []) {
     streams.set(one.name, { ...streams.get(one.name), ...one });
     total += one.rate;
-    if (one.new) void refresh(one.name);
   }
+  const made = (event.streams ?? []).filter((one) => one.new);
+  if (made.length > 3) void load();
+  else for (const one of made) void refresh(one.name);
   for (const name of event.gone ?? []) streams.delete(name), rates.delete(name);
   if (event.streams) {
     const moved = new Map(event.streams.map((one) => [one.name, one.rate]));
