@@ -792,7 +792,6 @@ class Dispatcher:
     def _xadd(self, run: Run, db: Database, at: cython.Py_ssize_t, start: cython.Py_ssize_t) -> cython.int:
         """``XADD key * field value ...`` into a stream that is there."""
         word: cython.Py_ssize_t = start + self._numbers[at + 8]
-        slot: cython.Py_ssize_t
         if self._numbers[at + 9] != 1 or self._data[word] != 42:
             return 0
         entry: Entry = db.entries.get(self._copy(start + self._numbers[at + 6], self._numbers[at + 7]))
@@ -807,20 +806,16 @@ class Dispatcher:
             id = (last[0], last[1] + 1)
         else:
             return 0
-        fields: list = []
-        for slot in range(at + 10, at + 4 + 2 * self._numbers[at + 1], 2):
-            fields.append(self._copy(start + self._numbers[slot], self._numbers[slot + 1]))
-        log.append(id, fields)
+        end: cython.Py_ssize_t = run.origin + self._numbers[at + 3]
+        rest: bytes = self._copy(word + 3, end - word - 3)
+        log.append(id, b"*%d\r\n%b" % (self._numbers[at + 1] - 3, rest))
         text: bytes = b"%d-%d" % id
         if not self._volatile:
             head: cython.Py_ssize_t = start + self._numbers[at + 4] + self._numbers[at + 5] + 2
-            tail: cython.Py_ssize_t = word + 3
-            end: cython.Py_ssize_t = run.origin + self._numbers[at + 3]
             key_bulk: bytes = self._copy(head, start + self._numbers[at + 6] + self._numbers[at + 7] + 2 - head)
             self.add(
                 db.label,
-                b"*%d\r\n$4\r\nXADD\r\n%b$%d\r\n%b\r\n%b"
-                % (self._numbers[at + 1], key_bulk, len(text), text, self._copy(tail, end - tail)),
+                b"*%d\r\n$4\r\nXADD\r\n%b$%d\r\n%b\r\n%b" % (self._numbers[at + 1], key_bulk, len(text), text, rest),
             )
         self._put_bulk(text)
         return 1

@@ -368,8 +368,8 @@ def xreadgroup(call: Call, words: list[bytes]) -> bytes | Block:
     return Block(list(reading.keys), reading.deadline_ms, nothing, words) if reading.blocks else nothing
 
 
-def entry_reply(id: Id, fields: list[bytes]) -> bytes:
-    return b"*2\r\n" + bulk(id_text(id)) + bulks(fields)
+def entry_reply(id: Id, fields: bytes) -> bytes:
+    return b"*2\r\n" + bulk(id_text(id)) + fields
 
 
 def deliver(call: Call, key: bytes, log: Log, group: Group, consumer: Consumer, reading: Reading) -> bytes:

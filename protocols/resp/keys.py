@@ -382,7 +382,7 @@ def size_of(entry: Entry) -> int:
     if isinstance(value, bytes):
         return size + 33 + len(value)
     if hasattr(value, "fields"):
-        return size + sum([150 + sum([len(word) + 40 for word in fields]) for fields in value.fields])
+        return size + sum([150 + len(fields) for fields in value.fields])
     return size
 
 

@@ -30,7 +30,7 @@ from protocols.resp.state import (
     Ranking,
 )
 from protocols.resp.topics import Shared
-from protocols.resp.wire import request
+from protocols.resp.wire import bulks, request, words_of
 from substrate.api import Address
 
 HEAD = b"THALWEG-RESP 1\n"
@@ -53,7 +53,8 @@ def words_of_entry(entry: Entry) -> list[bytes]:
         return [b"_BIND", key, value.name, value.topic_id]
     words = [b"_LOG", key, id_text(value.last), b"%d" % value.added, id_text(value.max_deleted)]
     for at in range(value.head, len(value.ids)):
-        words += (id_text(value.ids[at]), b"%d" % len(value.fields[at]), *value.fields[at])
+        fields = words_of(value.fields[at])
+        words += (id_text(value.ids[at]), b"%d" % len(fields), *fields)
     return words
 
 
@@ -99,7 +100,7 @@ def make(db: Database, words: list[bytes]) -> None:
         while at < len(rest):
             count = int(rest[at + 1])
             log.ids.append(id_of(rest[at]))
-            log.fields.append(rest[at + 2 : at + 2 + count])
+            log.fields.append(bulks(rest[at + 2 : at + 2 + count]))
             at += 2 + count
         log.last, log.added, log.max_deleted = id_of(rest[0]), int(rest[1]), id_of(rest[2])
         db.put(key, STREAM, log)

@@ -42,4 +42,4 @@ cdef class Log:
     cdef public object added
     cdef public tuple max_deleted
     cdef public dict groups
-    cpdef append(self, tuple id, list fields)
+    cpdef append(self, tuple id, bytes fields)

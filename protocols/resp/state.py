@@ -309,7 +309,7 @@ class Ranking:
 
 @cython.cclass
 class Log:
-    """Entries of a stream by id. Trimmed ones stay as a gap at the head until they are half of it."""
+    """Entries of a stream by id; the fields and values of each as the array that replies give. Trimmed ones stay as a gap at the head until they are half of it."""
 
     def __init__(self) -> None:
         self.ids = []
@@ -324,7 +324,7 @@ class Log:
         return len(self.ids) - self.head
 
     @cython.ccall
-    def append(self, id: tuple, fields: list):
+    def append(self, id: tuple, fields: bytes):
         self.ids.append(id)
         self.fields.append(fields)
         self.last = id
@@ -337,7 +337,7 @@ class Log:
     def behead(self, count: int) -> None:
         """Remove the oldest."""
         for at in range(self.head, self.head + count):
-            self.fields[at] = []
+            self.fields[at] = b""
         self.head += count
         if self.head > COMPACT_ENTRIES and self.head * 2 > len(self.ids):
             del self.ids[: self.head]

@@ -39,11 +39,11 @@ def find_either(call: Call, key: bytes) -> Log | Shared | None:
     return found
 
 
-def entry_reply(id: Id, fields: list[bytes]) -> bytes:
-    return b"*2\r\n" + bulk(id_text(id)) + bulks(fields)
+def entry_reply(id: Id, fields: bytes) -> bytes:
+    return b"*2\r\n" + bulk(id_text(id)) + fields
 
 
-def entries_reply(entries: list[tuple[Id, list[bytes]]]) -> bytes:
+def entries_reply(entries: list[tuple[Id, bytes]]) -> bytes:
     return array_of([entry_reply(id, fields) for id, fields in entries])
 
 
@@ -169,7 +169,7 @@ def xadd(call: Call, words: list[bytes]) -> bytes | Later:
     id = next_id(call, log if log is not None else Log(), word)
     if log is None:
         log = call.make(words[1], STREAM, Log())
-    log.append(id, fields)
+    log.append(id, bulks(fields))
     call.changed(words[1])
     if call.replaying:
         trimmed = trim.count(log)

@@ -17,7 +17,7 @@ from protocols.resp.call import Call, Later
 from protocols.resp.errors import REJECTED, STREAM_ERRORS, UNKNOWN_OUTCOME, CommandError
 from protocols.resp.mapping import address_of, first_position, id_of, last_position, record_of, words_of
 from protocols.resp.state import SHARED, Entry
-from protocols.resp.wire import EMPTY, bulk, error, integer
+from protocols.resp.wire import EMPTY, bulk, bulks, error, integer
 from substrate import batch as batches
 from substrate.api import (
     Ack,
@@ -44,7 +44,7 @@ Id = tuple[int, int]
 READ_BYTES = 1024 * 1024
 REPLY_BYTES_MAX = 256 * 1024 * 1024
 """Of the records that one range may gather."""
-Encode = Callable[[list[tuple[Id, list[bytes]]]], bytes]
+Encode = Callable[[list[tuple[Id, bytes]]], bytes]
 
 
 def failure(answer: object) -> bytes:
@@ -251,4 +251,4 @@ class Reading:
         found = self.found[::-1] if self.reverse else self.found
         if self.count >= 0:
             found = found[: self.count]
-        self.later.fill(self.encode(words_of(found)))
+        self.later.fill(self.encode([(id, bulks(fields)) for id, fields in words_of(found)]))
