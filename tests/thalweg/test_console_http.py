@@ -338,6 +338,17 @@ def test_a_live_tail_shows_what_its_user_may_read() -> None:
     assert tail.read().count(b"address") == 1
 
 
+def test_a_stream_ends_when_its_users_rights_change() -> None:
+    edge = Edge(users=user("eve", "pw", read=["#"]))
+    tail = edge.follow("/api/live?match=orders/%23", basic("eve", "pw"))
+    other = edge.follow("/livez")
+    edge.harness.begin()
+    users = user("eve", "pw", read=["elsewhere"])
+    assert edge.harness.change_users(users, {b"eve"}, edge.harness.now_ns) == 1
+    edge.harness.run()
+    assert (tail.closed, other.closed, edge.view.open) == (True, False, 0)
+
+
 def test_there_are_only_so_many_streams_open_and_they_are_given_back() -> None:
     edge = Edge()
     tails = [edge.follow("/api/live?match=%23") for _ in range(STREAMS_OPEN_MAX)]
