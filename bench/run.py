@@ -121,6 +121,11 @@ def cases() -> Iterator[Case]:
             title = f"Redis {command.upper()} pipeline {pipeline}"
             yield Case("resp", f"{title}, in memory", run, "memory", "redis", goal)
             yield Case("resp", f"{title}, everysec", run, "disk", "redis-aof", goal)
+    for command in ("lpush", "hset", "zadd", "mset", "xadd stream:bench * field value"):
+        run = measures.resp_command(command, 16)
+        title = f"Redis {command.split()[0].upper()} pipeline 16"
+        yield Case("resp", f"{title}, in memory", run, "memory", "redis", 1.0)
+        yield Case("resp", f"{title}, everysec", run, "disk", "redis-aof", 1.0)
     yield Case("mqtt", "MQTT QoS 0 64 B 1:1", measures.mqtt_publish(0, 1, 20_000), "disk", "mosquitto", 5.0)
     yield Case("mqtt", "MQTT QoS 0 64 B 1:10", measures.mqtt_publish(0, 10, 20_000), "disk", "mosquitto", 10.0)
     one_to_one, kept = measures.mqtt_publish(1, 1, 100, 1), measures.mqtt_publish(1, 1, 100, 1, f"{KEPT}/a/b")
