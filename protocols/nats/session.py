@@ -71,11 +71,10 @@ API = b"$JS.API."
 ACK = b"$JS.ACK."
 FLOW = b"$JS.FC."
 USER_INFO = b"$SYS.REQ.USER.INFO"
-API_WORDS = frozenset((
-    b"STREAM", b"CONSUMER", b"DIRECT", b"MSG", b"CREATE", b"UPDATE", b"INFO", b"DELETE", b"PURGE", b"NAMES", b"LIST", b"GET",
-    b"DURABLE", b"NEXT", b"PAUSE", b"RESET", b"UNPIN", b"SNAPSHOT", b"RESTORE",
-))  # fmt: skip
-"""Of subjects under ``$JS.API.``; what follows them is a stream's name."""
+NAMELESS = ([b"INFO"], [b"STREAM", b"NAMES"], [b"STREAM", b"LIST"])
+"""Requests under ``$JS.API.`` that name no stream."""
+LONGER = ([b"STREAM", b"MSG"], [b"CONSUMER", b"MSG"], [b"CONSUMER", b"DURABLE"])
+"""Requests that have one word more before the stream's name (``CONSUMER.MSG.NEXT.<stream>``) than others."""
 MANAGING = ([b"CREATE"], [b"UPDATE"], [b"DELETE"], [b"PURGE"], [b"RESTORE"])
 
 
@@ -240,6 +239,12 @@ class NatsSession:
             if self._protocol() >= 1:
                 self.outbox.put_bytes(self._info(ldm=True))
             self.closing = True
+
+    def revoked(self, now_ns: int) -> None:
+        """Its user is gone, or may do something else (nats-server's words when its configuration is read again)."""
+        self._now_ns = now_ns
+        if not self.closing:
+            self._fatal(errors.AUTHORIZATION)
 
     # what monitoring asks
 
@@ -533,15 +538,26 @@ class NatsSession:
         if subject.startswith(API):
             words = tokens[2:]
             manages = words[:1] == [b"STREAM"] and (words[1:2] in MANAGING or words[1:3] == [b"MSG", b"DELETE"])
-            at = next((index for index, word in enumerate(words) if word not in API_WORDS), None)
-            if at is None:
-                return True
+            at = 3 if words[:2] in LONGER else 2
+            if words in NAMELESS or len(words) <= at:
+                return words in NAMELESS
             name = words[at]
             if manages and words[1] in (b"CREATE", b"UPDATE") and not self._may_capture(payload):
+                return False
+            if words[0] == b"CONSUMER" and not self._may_deliver(payload):
                 return False
         else:
             manages, name = False, ack_stream(tokens)
         return self.identity.may(Right.MANAGE if manages else Right.READ, join([name]))
+
+    def _may_deliver(self, payload: bytes) -> bool:
+        """A push consumer publishes in its maker's name: to where that one may listen, or write."""
+        config = (_json_object(payload) or {}).get("config")
+        subject = config.get("deliver_subject") if isinstance(config, dict) else None
+        if not isinstance(subject, str) or not wire.valid_subject(subject.encode()):
+            return True
+        address = subject_address(subject.encode())
+        return self.identity.may(Right.READ, address) or self.identity.may(Right.WRITE, address)
 
     def _may_capture(self, payload: bytes) -> bool:
         found = _json_object(payload) or {}

@@ -14,8 +14,17 @@ import nats.errors
 import paho.mqtt.client as paho
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
+from nats.js.api import RePublish, StreamSource
 from nats.js.errors import APIError, NotFoundError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -164,7 +173,7 @@ def test_kafka_lets_nobody_in_without_credentials(gateway: GatewayProcess) -> No
 
 @contextlib.asynccontextmanager
 async def nats_client(gateway: GatewayProcess, user: str | None, password: str = PASSWORD) -> Any:
-    errors: asyncio.Queue[Exception] = asyncio.Queue()
+    errors: asyncio.Queue[object] = asyncio.Queue()
 
     async def heard(error: Exception) -> None:
         errors.put_nowait(error)
@@ -180,39 +189,32 @@ async def nats_client(gateway: GatewayProcess, user: str | None, password: str =
         await client.close()
 
 
-async def nats_publishes(gateway: GatewayProcess, user: str, subject: str) -> str:
-    """What the server says to it; empty: it reached a subscriber."""
+async def nats_publishes(gateway: GatewayProcess, user: str, subject: str) -> None:
+    """Return when it reached a subscriber."""
     async with nats_client(gateway, "root") as root, nats_client(gateway, user) as client:
         heard = await root.subscribe(subject)
         await root.flush()
         await client.publish(subject, b"x")
-        await client.flush()
-        if client.errors.empty():
-            await heard.next_msg(DEADLINE_S)
-            return ""
-        return str(await client.errors.get())
+        await heard.next_msg(DEADLINE_S)
 
 
 async def nats_hears(gateway: GatewayProcess, user: str, pattern: str, subject: str) -> str:
     """What the server says to a subscription; the subject if a message came, ``silence`` if none did before the next."""
     async with nats_client(gateway, "root") as root, nats_client(gateway, user) as client:
-        told: asyncio.Queue[str] = asyncio.Queue()
 
         async def heard(message: Any) -> None:
-            told.put_nowait(message.subject)
+            client.errors.put_nowait(message.subject)
 
         await client.subscribe(pattern, cb=heard)
         await client.flush()
-        if not client.errors.empty():
-            return str(await client.errors.get())
         await root.publish(subject, b"x")
         await root.publish("orders.last", b"x")
-        first = await asyncio.wait_for(told.get(), DEADLINE_S)
+        first = str(await asyncio.wait_for(client.errors.get(), DEADLINE_S))
         return "silence" if first == "orders.last" and subject != first else first
 
 
 async def test_nats_publishes_where_it_may(gateway: GatewayProcess) -> None:
-    assert await nats_publishes(gateway, "writer", "orders.eu") == ""
+    await nats_publishes(gateway, "writer", "orders.eu")
     for subject in ("orders.closed.eu", "others", "_thalweg.control"):
         assert 'permissions violation for publish to "' + subject in (await refused(gateway, "writer", subject)).lower()
 
@@ -474,3 +476,152 @@ async def test_what_one_protocol_refused_no_other_heard(topics: GatewayProcess) 
                 break
             await asyncio.sleep(0.01)
         assert heard == ["others.last"]
+
+
+# ways around
+
+
+def test_redis_has_no_way_around(gateway: GatewayProcess) -> None:
+    with resp(gateway, "root") as root:
+        root.mset({"others:a": "secret", "orders:a": "x", "orders:secret:a": "y"})
+        root.rpush("orders:list", "a")
+        root.xadd("others:stream", {"f": "secret"})
+    with resp(gateway, "owner") as client:
+        for command in (
+            ("RENAME", "orders:a", "others:b"),
+            ("RENAME", "others:a", "orders:b"),
+            ("COPY", "others:a", "orders:b"),
+            ("COPY", "orders:a", "others:b"),
+            ("SORT", "orders:list", "BY", "others:*"),
+            ("SORT", "orders:list", "GET", "others:*"),
+            ("SORT", "orders:list", "STORE", "others:b"),
+            ("XREAD", "STREAMS", "others:stream", "0"),
+            ("MGET", "orders:a", "others:a"),
+            ("BITOP", "NOT", "others:b", "orders:a"),
+            ("OBJECT", "ENCODING", "others:a"),
+            ("DUMP", "others:a"),
+            ("EVAL", "return redis.call('get', 'others:a')", "0"),
+            ("EVAL", "return redis.call('set', 'others:b', 'x')", "0"),
+            ("EVAL", "return redis.call('get', KEYS[1])", "1", "others:a"),
+            ("SUBSCRIBE", "__keyspace@0__:others:a"),
+            ("PSUBSCRIBE", "__key*__:*"),
+            ("PUBLISH", "__keyspace@0__:others:a", "set"),
+            ("KEYS", "*"),
+            ("SCAN", "0"),
+            ("RANDOMKEY",),
+            ("MONITOR",),
+            ("FLUSHDB",),
+            ("FLUSHALL",),
+            ("SWAPDB", "0", "1"),
+            ("CONFIG", "SET", "appendfsync", "no"),
+            ("SHUTDOWN", "NOSAVE"),
+            ("DEBUG", "SLEEP", "0"),
+            ("CLIENT", "KILL", "TYPE", "normal"),
+        ):
+            with pytest.raises(redis.exceptions.ResponseError):
+                print(command, client.execute_command(*command))
+    with resp(gateway, "root") as root:
+        assert root.exists("others:b", "orders:b") == 0
+        assert root.get("others:a") == "secret"
+
+
+def test_mqtt_has_no_way_around(gateway: GatewayProcess) -> None:
+    with mqtt(gateway, "reader") as client:
+        for topic in ("$share/g/others", "$share/g/#", "+/x", "+", "others/#", "_thalweg/#", "$SYS/#"):
+            assert client.subscribe(topic) >= 0x80, topic
+    made = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv5, reconnect_on_failure=False)
+    made.username_pw_set("writer", PASSWORD)
+    made.will_set("others/will", b"x", retain=True)
+    told: list[Any] = []
+    made.on_connect = lambda client, data, flags, reason, properties: told.append(reason)
+    host, _, port = gateway.mqtt.rpartition(":")
+    made.connect(host, int(port))
+    for _ in range(200):
+        if told:
+            break
+        made.loop(0.1)
+    assert told[0].value == NOT_AUTHORIZED
+
+
+async def test_nats_has_no_way_around(gateway: GatewayProcess) -> None:
+    async with nats_client(gateway, "root") as root:
+        await root.jetstream().add_stream(name="vault", subjects=["vault.>"])
+        await root.jetstream().publish("vault.1", b"secret")
+    async with nats_client(gateway, "owner") as client:
+        stream = client.jetstream(timeout=1)
+        with contextlib.suppress(APIError):
+            await stream.add_stream(name="depot", subjects=["depot.>"])
+        attempts = {
+            "capture": lambda: stream.update_stream(name="depot", subjects=["depot.>", "others.>"]),
+            "capture as INFO": lambda: stream.add_stream(name="INFO", subjects=["others.>"]),
+            "a stream that is called as a word of the API": lambda: stream.add_stream(
+                name="LIST", subjects=["depot-2"]
+            ),
+            "capture all": lambda: stream.update_stream(name="depot", subjects=[">"]),
+            "get": lambda: stream.get_msg("vault", 1),
+            "direct get": lambda: stream.get_msg("vault", 1, direct=True),
+            "info": lambda: stream.stream_info("vault"),
+            "purge": lambda: stream.purge_stream("vault"),
+            "delete message": lambda: stream.delete_msg("vault", 1),
+            "consume": lambda: stream.pull_subscribe("vault.>", stream="vault"),
+            "push to others": lambda: stream.add_consumer(
+                "depot", durable_name="push", deliver_subject="others.push", ack_policy="none"
+            ),
+            "mirror": lambda: stream.add_stream(name="orders", mirror=StreamSource(name="vault")),
+            "source": lambda: stream.add_stream(name="orders", sources=[StreamSource(name="vault")]),
+            "republish": lambda: stream.update_stream(
+                name="depot", subjects=["depot.>"], republish=RePublish(src=">", dest="others.>")
+            ),
+        }
+        for name, attempt in attempts.items():
+            with pytest.raises((APIError, nats.errors.Error, TimeoutError)):
+                print(name, await attempt())
+        for subject in ("$JS.API.STREAM.DELETE.vault", "$JS.API.STREAM.PURGE.vault"):
+            with pytest.raises((nats.errors.Error, TimeoutError)):
+                answer = await client.request(subject, b"", timeout=1)
+                assert b'"error"' not in answer.data, "refused"
+                raise AssertionError(answer.data)
+    async with nats_client(gateway, "root") as root:
+        assert (await root.jetstream().stream_info("vault")).state.messages == 1
+
+
+def test_kafka_has_no_way_around(topics: GatewayProcess) -> None:
+    admin = AdminClient(kafka(topics, "reader"))
+    partition = TopicPartition("others", 0, 0)
+    attempts: dict[str, Callable[[], Any]] = {
+        "delete topic": lambda: admin.delete_topics(["orders"])["orders"].result(DEADLINE_S),
+        "grow": lambda: admin.create_partitions([NewPartitions("orders", 3)])["orders"].result(DEADLINE_S),
+        "delete records": lambda: next(iter(admin.delete_records([TopicPartition("orders", 0, 1)]).values())).result(
+            DEADLINE_S
+        ),
+        "offsets": lambda: next(iter(admin.list_offsets({partition: OffsetSpec.latest()}).values())).result(DEADLINE_S),
+        "describe": lambda: next(
+            iter(admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, "others")]).values())
+        ).result(DEADLINE_S),
+        "alter": lambda: next(
+            iter(
+                admin.incremental_alter_configs(
+                    [
+                        ConfigResource(
+                            ConfigResource.Type.TOPIC,
+                            "orders",
+                            incremental_configs=[
+                                ConfigEntry("retention.ms", "1", incremental_operation=AlterConfigOpType.SET)
+                            ],
+                        )
+                    ]
+                ).values()
+            )
+        ).result(DEADLINE_S),
+    }
+    for name, attempt in attempts.items():
+        with pytest.raises(KafkaException):
+            print(name, attempt())
+    consumer = Consumer(kafka(topics, "reader") | {"group.id": "around"})
+    try:
+        with pytest.raises(KafkaException):
+            committed = consumer.commit(offsets=[partition], asynchronous=False)
+            raise KafkaException(next(one.error for one in committed if one.error is not None))
+    finally:
+        consumer.close()
+    assert consume(topics, "reader", "orders") == b"x"
