@@ -1,8 +1,9 @@
 """The executor ``groups``: every consumer group's membership and committed offsets, decided in one place.
 
-Offsets (and each generation's number) are records of ``_thalweg/groups``: an OffsetCommit is answered when its record is
-durable, and survives whatever happens. Membership lives in memory: after a restart members get UNKNOWN_MEMBER_ID and join
-again, as after a change of coordinator. Offsets of a group that has been empty for ``offset_retention_ms`` are forgotten.
+Offsets, each generation's number and the members of a stable group are records of ``_thalweg/groups``: an OffsetCommit or a
+SyncGroup is answered when its record is durable, and survives whatever happens. After a restart a stable group goes on as it was, its
+members heard of anew; one that was about to be is empty, and its members get UNKNOWN_MEMBER_ID and join again. Offsets of a group that
+has been empty for ``offset_retention_ms`` are forgotten.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ from substrate.api import Answer, Called, ErrorCode, Record, StreamError
 
 CLIENT_ID_MAX = 200
 """Of a client id that becomes part of a member id."""
+KEPT_BYTES_MAX = 1024 * 1024
+"""Of the metadata and assignments of a stable group's members, in base64: a larger group does not survive a restart."""
 SWEEP_GROUPS = 500
 """Looked at in one go when old offsets are forgotten: the loop is not held up by many groups."""
 
@@ -46,7 +49,7 @@ class Groups:
     """See ``protocols.api.Executor``."""
 
     name = "groups"
-    version = 1
+    version = 2
 
     def __init__(self, settings: GroupSettings | None = None) -> None:
         self.settings = settings or GroupSettings()
@@ -66,11 +69,16 @@ class Groups:
     # the executor's life
 
     def start(self, world: World) -> None:
-        """Members are not remembered: every group that had some is empty from here on."""
+        """Groups that were stable are so again; others that had members are empty from here on."""
         self._world = world
         self.now_ns = world.now_ns
         for (account, group_id), entry in sorted(self._ledger.entries.items()):
-            if entry.occupied:
+            if entry.occupied and entry.members:
+                group = self._find(account, group_id)
+                assert group is not None
+                group.restore(entry.protocol_name, entry.leader, entry.members)
+                self._settle((account, group_id), group)
+            elif entry.occupied:
                 self._decide(account, group_id, "generation", generation=entry.generation,
                              protocol_type=entry.protocol_type, occupied=False, at_ms=self.now_ns // MS)  # fmt: skip
         self._expiry_ns = self.now_ns + self.settings.expiry_interval_ms * MS
@@ -173,8 +181,8 @@ class Groups:
 
     # what a group needs
 
-    def answer(self, token: int, answer: object) -> None:
-        self._world.answer(token, answer)
+    def answer(self, token: int, answer: object, commit: int = 0) -> None:
+        self._world.answer(token, answer, commit)
 
     def new_member_id(self, prefix: str) -> str:
         return f"{prefix[:CLIENT_ID_MAX]}-{self._world.random():016x}{self._world.random():016x}"
@@ -182,6 +190,13 @@ class Groups:
     def generation_made(self, group: ClassicGroup) -> None:
         self._decide(group.account, group.group_id, "generation", generation=group.generation,
                      protocol_type=group.protocol_type, occupied=bool(group.members), at_ms=self.now_ns // MS)  # fmt: skip
+
+    def stable_made(self, group: ClassicGroup) -> int:
+        members = group.kept()
+        if sum(len(one[-1]) + sum(len(data) for _, data in one[-2]) for one in members) > KEPT_BYTES_MAX:
+            return 0
+        return self._decide(group.account, group.group_id, "stable", protocol_name=group.protocol_name or "",
+                            leader=group.leader, members=members)  # fmt: skip
 
     def _key_of(self, group: ClassicGroup) -> Key:
         return group.account, group.group_id
@@ -224,13 +239,14 @@ class Groups:
             return Called(Synced(Code.UNKNOWN_MEMBER_ID if request.group_id else Code.INVALID_GROUP_ID))
         if self._held_bytes + sum(len(data) for _, data in request.assignments) > self.settings.held_bytes_max:
             return Called(Synced(Code.COORDINATOR_NOT_AVAILABLE))
-        return self._parked_or(group, session, group.sync(request, token, session))
+        answer = group.sync(request, token, session)
+        return self._parked_or(group, session, answer, group.commit)
 
-    def _parked_or(self, group: ClassicGroup, session: object, answer: object | None) -> Called | None:
+    def _parked_or(self, group: ClassicGroup, session: object, answer: object | None, commit: int = 0) -> Called | None:
         key = self._key_of(group)
         self._settle(key, group)
         if answer is not None:
-            return Called(answer)
+            return Called(answer, commit)
         self._parked.setdefault(session, set()).add(key)
         return None
 

@@ -1,10 +1,13 @@
-"""What of the groups survives: committed offsets, and each group's last generation. A fold of ``_thalweg/groups``.
+"""What of the groups survives: committed offsets, each group's last generation and, while it is stable, its members. A fold of
+``_thalweg/groups``.
 
 A record's key is ``account/group``, its value one JSON object with a ``kind``:
 
 * ``commit``: ``offsets`` = [topic, partition, offset, leader epoch, metadata], ..., ``at_ms``
 * ``forget``: ``partitions`` = [topic, partition], ... are gone (deleted, expired)
-* ``generation``: ``generation``, ``protocol_type``, ``occupied``, ``at_ms``
+* ``generation``: ``generation``, ``protocol_type``, ``occupied``, ``at_ms``: a new one, whose members have no work yet
+* ``stable``: ``protocol_name``, ``leader``, ``members`` = [id, instance id, client id, client host, session ms, rebalance ms,
+  [[protocol, metadata], ...], assignment], ...: the generation's members and what they do; bytes are in base64
 * ``delete``: the group is gone
 """
 
@@ -20,15 +23,23 @@ Key = tuple[str, str]
 
 
 class Entry:
-    """One group. ``empty_since_ms``: when its last member left; meaningless while ``occupied``."""
+    """One group. ``empty_since_ms``: when its last member left; meaningless while ``occupied``.
 
-    __slots__ = ("empty_since_ms", "generation", "occupied", "offsets", "protocol_type")
+    ``members`` as in a ``stable`` record; none while the generation is being made.
+    """
+
+    __slots__ = (
+        "empty_since_ms", "generation", "leader", "members", "occupied", "offsets", "protocol_name", "protocol_type",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.generation = 0
         self.protocol_type = ""
         self.occupied = False
         self.empty_since_ms = 0
+        self.protocol_name = ""
+        self.leader = ""
+        self.members: list[list[Any]] = []
         self.offsets: dict[Partition, Committed] = {}
 
 
@@ -58,6 +69,9 @@ class Ledger:
             entry.protocol_type = event["protocol_type"]
             entry.occupied = event["occupied"]
             entry.empty_since_ms = event["at_ms"]
+            entry.protocol_name, entry.leader, entry.members = "", "", []
+        elif kind == "stable":
+            entry.protocol_name, entry.leader, entry.members = event["protocol_name"], event["leader"], event["members"]
         else:
             raise ValueError(f"unknown kind of group record: {kind!r}")
 
@@ -93,6 +107,9 @@ class Ledger:
                 "protocol_type": entry.protocol_type,
                 "occupied": entry.occupied,
                 "empty_since_ms": entry.empty_since_ms,
+                "protocol_name": entry.protocol_name,
+                "leader": entry.leader,
+                "members": entry.members,
                 "offsets": [
                     [topic, partition, one.offset, one.leader_epoch, one.metadata, one.at_ms]
                     for (topic, partition), one in sorted(entry.offsets.items())
@@ -110,6 +127,7 @@ class Ledger:
             entry.protocol_type = group["protocol_type"]
             entry.occupied = group["occupied"]
             entry.empty_since_ms = group["empty_since_ms"]
+            entry.protocol_name, entry.leader, entry.members = group["protocol_name"], group["leader"], group["members"]
             for topic, partition, offset, epoch, metadata, at_ms in group["offsets"]:
                 entry.offsets[topic, partition] = Committed(offset, epoch, metadata, at_ms)
 

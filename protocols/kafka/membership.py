@@ -1,5 +1,5 @@
-"""The classic group: who is in it, which generation it is in, who waits for what. In memory; a restart forgets it and the
-members join again.
+"""The classic group: who is in it, which generation it is in, who waits for what. A stable one is kept (``kept``,
+``restore``): a restart finds it as it was, and its members have their session timeout to be heard of.
 
 States (ClassicGroupState.java, behaviour)::
 
@@ -17,13 +17,15 @@ States (ClassicGroupState.java, behaviour)::
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from protocols.kafka.errors import Code
 from protocols.kafka.group_requests import Beat, CommitOffsets, Described, DescribedMember, Join, Joined, Sync, Synced
+from substrate.api import Account
 
 MS = 1_000_000
 
@@ -55,14 +57,18 @@ class Host(Protocol):
 
     now_ns: int
 
-    def answer(self, token: int, answer: object) -> None:
-        """To a join or sync that was parked."""
+    def answer(self, token: int, answer: object, commit: int = 0) -> None:
+        """To a join or sync that was parked; it leaves when ``commit`` is durable."""
         ...
 
     def new_member_id(self, prefix: str) -> str: ...
 
     def generation_made(self, group: ClassicGroup) -> None:
         """It has a new generation (perhaps an empty one): keep its number."""
+        ...
+
+    def stable_made(self, group: ClassicGroup) -> int:
+        """Its members have their work: keep them; the commit to wait for."""
         ...
 
 
@@ -111,6 +117,8 @@ class ClassicGroup:
         self.bytes = 0
         """What its members gave us to keep."""
         self._assigned_bytes = 0
+        self.commit = 0
+        """What keeps it as it is, while it is stable."""
         self.leader = ""
         self.members: dict[str, Member] = {}
         self._statics: dict[str, str] = {}  # instance id -> member id
@@ -190,6 +198,7 @@ class ClassicGroup:
         if self.state is State.STABLE and member.protocols == old_protocols:
             # Nothing changes for the others: it goes on with the assignment it had. A leader that does not understand
             # skip_assignment is told of the old leader, so that it does not assign.
+            self.commit = self._host.stable_made(self)
             skips = was_leader and member.may_skip
             told = member_id if skips else old_id if was_leader else self.leader
             return self._joined(member, told, whole=skips, skip=skips)
@@ -340,7 +349,9 @@ class ClassicGroup:
         self._assign(sum(map(len, assignments.values())))
         for one in self.members.values():
             one.assignment = assignments.get(one.id, b"")
-            self._answer_sync(one, self._synced(one))
+        self.commit = self._host.stable_made(self)
+        for one in self.members.values():
+            self._answer_sync(one, self._synced(one), self.commit)
         return self._synced(member)
 
     def _assign(self, size: int) -> None:
@@ -350,11 +361,11 @@ class ClassicGroup:
     def _synced(self, member: Member) -> Synced:
         return Synced(Code.NONE, self.protocol_type, self.protocol_name, member.assignment)
 
-    def _answer_sync(self, member: Member, answer: Synced) -> None:
+    def _answer_sync(self, member: Member, answer: Synced, commit: int = 0) -> None:
         if member.sync_token:
             token, member.sync_token, member.session = member.sync_token, 0, None
             member.deadline_ns = self._host.now_ns + member.session_ns
-            self._host.answer(token, answer)
+            self._host.answer(token, answer, commit)
 
     def beat(self, request: Beat) -> Code:
         code = self._known(request.member_id, request.instance_id)
@@ -472,6 +483,35 @@ class ClassicGroup:
                 self._complete()
         self._maybe_complete()
 
+    # what survives
+
+    def kept(self) -> list[list[Any]]:
+        """The members as a ``stable`` record of the ledger has them."""
+        return [
+            [
+                one.id, one.instance_id, one.client_id, one.client_host, one.session_ns // MS, one.rebalance_ns // MS,
+                [[name, _text(metadata)] for name, metadata in one.protocols], _text(one.assignment),
+            ]
+            for one in self.members.values()
+        ]  # fmt: skip
+
+    def restore(self, protocol_name: str, leader: str, members: list[list[Any]]) -> None:
+        """Be stable with these members, as they were."""
+        self.protocol_name, self.leader, self.state = protocol_name, leader, State.STABLE
+        for member_id, instance_id, client_id, client_host, session_ms, rebalance_ms, protocols, assignment in members:
+            offered = tuple((name, base64.b64decode(metadata)) for name, metadata in protocols)
+            request = Join(
+                Account(self.account), self.group_id, member_id, instance_id, client_id, client_host, session_ms,
+                rebalance_ms, self.protocol_type, offered,
+            )  # fmt: skip
+            member = self.members[member_id] = Member(member_id, request)
+            member.assignment = base64.b64decode(assignment)
+            member.deadline_ns = self._host.now_ns + member.session_ns
+            self.bytes += member.bytes
+            if instance_id is not None:
+                self._statics[instance_id] = member_id
+        self._assign(sum(len(one.assignment) for one in self.members.values()))
+
     # looking
 
     def is_gone(self) -> bool:
@@ -504,6 +544,10 @@ class ClassicGroup:
                     return None
                 found.update(topics)
         return frozenset(found)
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
 
 
 def subscription(metadata: bytes) -> list[str] | None:

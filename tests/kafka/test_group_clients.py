@@ -8,7 +8,7 @@ from collections.abc import Callable
 from confluent_kafka import Consumer, TopicPartition
 
 from conformance.process import GatewayProcess
-from tests.kafka.clients import WAIT_S, consumer, create, fresh, produce, read
+from tests.kafka.clients import WAIT_S, consumer, create, fresh, produce, producer, read
 
 
 def settle(members: list[Consumer], partitions: int) -> list[set[int]]:
@@ -84,3 +84,41 @@ def test_commits_survive_kill_9_and_the_group_goes_on_where_it_was(
         found += [message.value() for message in read(reader, 1)]
     assert found[0] == b"4" and set(found) == {b"%d" % number for number in range(4, 11)}
     reader.close()
+
+
+def test_members_go_on_over_kill_9_without_a_rebalance(start_gateway: Callable[..., GatewayProcess]) -> None:
+    gateway = start_gateway()
+    topic, group = create(gateway.kafka, fresh(), 2), fresh("g")
+    moved: list[str] = []
+
+    def tell(what: str) -> Callable[..., None]:
+        return lambda reader, partitions: moved.append(what)
+
+    readers = []
+    for number in range(2):
+        reader = consumer(gateway.kafka, group, group_instance_id=f"i{number}", session_timeout_ms=30_000)
+        reader.subscribe([topic], on_assign=tell("assigned"), on_revoke=tell("revoked"), on_lost=tell("lost"))
+        readers.append(reader)
+    while not all(reader.assignment() for reader in readers):
+        for reader in readers:
+            reader.poll(0.05)
+    moved.clear()
+    got: list[bytes] = []
+    for turn in range(3):
+        made = producer(gateway.kafka)
+        for partition in range(2):
+            made.produce(topic, b"%d-%d" % (turn, partition), partition=partition)
+        assert made.flush(WAIT_S) == 0
+        while len(got) < 2 * turn + 2:
+            for reader in readers:
+                message = reader.poll(0.05)
+                if message is not None and not message.error():
+                    got.append(message.value())
+        for reader in readers:
+            reader.commit(asynchronous=False)
+        if turn < 2:
+            gateway.restart(kill=True)
+    assert sorted(got) == [b"%d-%d" % (turn, partition) for turn in range(3) for partition in range(2)]
+    assert not moved
+    for reader in readers:
+        reader.close()

@@ -417,23 +417,98 @@ def test_many_groups_are_forgotten_a_few_at_a_time() -> None:
     assert script.ask("ListGroups", 4).groups == []
 
 
-def test_a_restart_keeps_offsets_and_generations_and_forgets_members() -> None:
-    engine = MemoryEngine()
-    before = harness()
-    before = Harness(1, executors=[Groups], factories=before.factories, engine=engine)
-    Script(before).create("orders")
-    (member,) = stable(before)
-    member.commit(5, "five")
-    generation = member.generation
+def restarted(before: Harness, engine: MemoryEngine) -> Harness:
     before.stop()
+    return Harness(2, executors=[Groups], factories=before.factories, engine=engine, now_ns=before.now_ns)
 
-    after = Harness(2, executors=[Groups], factories=before.factories, engine=engine, now_ns=before.now_ns)
-    again = Member(after)
+
+def kept() -> tuple[Harness, MemoryEngine]:
+    """A gateway that can be restarted."""
+    engine = MemoryEngine()
+    made = Harness(1, executors=[Groups], factories=harness().factories, engine=engine)
+    Script(made).create("orders")
+    return made, engine
+
+
+def come_back(after: Harness, member: Member) -> Member:
+    """The same member on a new connection."""
+    again = Member(after, member.group, member.instance, member.version)
+    again.id, again.generation = member.id, member.generation
+    return again
+
+
+def test_a_stable_group_goes_on_after_a_restart_as_it_was() -> None:
+    before, engine = kept()
+    members = stable(before, 2)
+    assert members[0].commit(5, "five") == 0
+    described = Script(before).ask("DescribeGroups", 4, groups=["g"]).groups[0]
+    after = restarted(before, engine)
+    assert Script(after).ask("DescribeGroups", 4, groups=["g"]).groups[0] == described
+    first, second = (come_back(after, one) for one in members)
+    assert first.committed() == (5, "five")
+    assert first.beat() == second.beat() == first.commit(6) == 0
+    second.syncing()
+    assert second.synced().assignment == b"work 1"
+    after.advance(SESSION_MS - 1000)
+    assert first.beat() == 0
+    after.advance(2000)
+    assert first.beat() == Code.REBALANCE_IN_PROGRESS, "the other was not heard of"
+    assert first.enter().generation_id == members[0].generation + 1
+
+
+def test_a_static_member_that_comes_again_after_a_restart_disturbs_nobody() -> None:
+    before, engine = kept()
+    members = stable(before, 2)
+    static = Member(before, "s", "i1")
+    static.enter()
+    static.syncing({static.id: b"work"})
+    assert static.synced().error_code == 0
+    replaced = Member(before, "s", "i1")
+    assert replaced.enter().error_code == 0
+    after = restarted(before, engine)
+    assert come_back(after, static).beat() == Code.FENCED_INSTANCE_ID
+    again = come_back(after, replaced)
+    assert again.beat() == 0
+    anew = Member(after, "s", "i1")
+    assert anew.enter().generation_id == replaced.generation, "no rebalance"
+    assert come_back(after, members[0]).beat() == 0
+
+
+def test_a_group_that_was_about_to_be_is_empty_after_a_restart() -> None:
+    before, engine = kept()
+    (member,) = stable(before)
+    assert member.commit(5, "five") == 0
+    member.joining(metadata=b"other")
+    assert member.joined().error_code == 0, "the next generation, not synced"
+    after = restarted(before, engine)
+    again = come_back(after, member)
     assert again.committed() == (5, "five")
-    again.id, again.generation = member.id, generation
     assert again.beat() == Code.UNKNOWN_MEMBER_ID and again.commit(6) == Code.UNKNOWN_MEMBER_ID
     again.id = ""
-    assert again.enter().generation_id > generation
+    assert again.enter().generation_id > member.generation
+
+
+def test_a_group_with_too_much_to_keep_is_empty_after_a_restart() -> None:
+    before, engine = kept()
+    member = Member(before)
+    member.enter(metadata=bytes(1 << 20))
+    member.syncing({member.id: b"work"})
+    assert member.synced().error_code == 0
+    assert come_back(restarted(before, engine), member).beat() == Code.UNKNOWN_MEMBER_ID
+
+
+def test_who_left_before_a_restart_is_not_back_after_it() -> None:
+    before, engine = kept()
+    first, second = stable(before, 2)
+    assert second.leave() == 0
+    first.joining()
+    assert first.joined().error_code == 0
+    first.syncing({first.id: b"all"})
+    assert first.synced().error_code == 0
+    after = restarted(before, engine)
+    assert come_back(after, second).beat() == Code.UNKNOWN_MEMBER_ID
+    assert come_back(after, first).beat() == 0
+    assert len(Script(after).ask("DescribeGroups", 4, groups=["g"]).groups[0].members) == 1
 
 
 def test_a_checkpoint_of_the_groups_is_their_state() -> None:
