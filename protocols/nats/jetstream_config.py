@@ -15,7 +15,7 @@ from protocols.nats import errors
 from protocols.nats.errors import ApiError
 from protocols.nats.jetstream_wire import Fields, Uint64, parse_time, valid_stream_name
 from protocols.nats.mapping import pattern_of
-from protocols.nats.wire import valid_subject
+from protocols.nats.wire import valid_subject as valid_on_the_wire
 from substrate.api import Durability, StreamConfig
 from substrate.interest import ANY, ONE, SOME
 
@@ -80,6 +80,11 @@ CONSUMER_FIXED = {
     "flow_control": "flow control", "mem_storage": "memory storage",
 }  # fmt: skip
 """Cannot be changed once the consumer is there."""
+
+
+def valid_subject(subject: bytes, wildcards: bool = False) -> bool:
+    """Also of what a control line could not carry: a subject with a blank in it is none."""
+    return valid_on_the_wire(subject, wildcards) and len(subject.split()) == 1 and subject.strip() == subject
 
 
 def _unsupported(config: Config, only: dict[str, tuple[object, ...]]) -> str | None:

@@ -182,3 +182,62 @@ async def test_nats_py_is_told_what_the_real_server_tells(
 ) -> None:
     ours = await tour(gateway.nats)
     assert ours == await tour(peer("nats-server"))
+
+
+async def test_kill_keeps_deletes_purges_rollups_expiries_and_consumers(
+    start_gateway: Callable[..., GatewayProcess],
+) -> None:
+    gateway = start_gateway()
+    client = await connect(gateway.nats)
+    js = client.jetstream(timeout=WAIT_S)
+    bucket = await js.create_key_value(config=KeyValueConfig(bucket="d", history=2))
+    for number in range(6):
+        await bucket.put("k", b"%d" % number)
+        await bucket.put("gone", b"%d" % number)
+    await bucket.purge("gone")
+    await js.add_stream(StreamConfig(name="D", subjects=["d.>"], max_msgs_per_subject=4))
+    for number in range(20):
+        await js.publish(f"d.{number % 4}", b"%d" % number)
+    await js.delete_msg("D", 6)
+    await js.purge_stream("D", subject="d.3", keep=2)
+    await js.add_stream(StreamConfig(name="Q", subjects=["q"], retention=RetentionPolicy.WORK_QUEUE))
+    await js.add_stream(StreamConfig(name="I", subjects=["i.>"], retention=RetentionPolicy.INTEREST))
+    pushed = await js.subscribe("i.>", durable="p", manual_ack=True, config=ConsumerConfig(ack_wait=2))
+    for number in range(10):
+        await js.publish("q", b"%d" % number)
+        await js.publish("i.a", b"%d" % number)
+    pull = await js.pull_subscribe("q", durable="w")
+    for message in await pull.fetch(4, timeout=WAIT_S):
+        await message.ack_sync(timeout=WAIT_S)
+    for _ in range(7):
+        await (await pushed.next_msg(timeout=WAIT_S)).ack_sync(timeout=WAIT_S)
+    await js.add_consumer("D", durable_name="l", deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, filter_subject="d.>",
+                          ack_policy=AckPolicy.EXPLICIT)  # fmt: skip
+    late = await js.pull_subscribe_bind("l", "D")
+    for message in await late.fetch(1, timeout=WAIT_S):
+        await message.ack_sync(timeout=WAIT_S)
+    before = [await state(js, name) for name in ("KV_d", "D", "Q", "I")]
+    await client.close()
+    gateway.restart(kill=True)
+    client = await connect(gateway.nats)
+    js = client.jetstream(timeout=WAIT_S)
+    assert [await state(js, name) for name in ("KV_d", "D", "Q", "I")] == before
+    bucket = await js.key_value("d")
+    assert [one.value for one in await bucket.history("k")] == [b"4", b"5"]
+    with pytest.raises(KeyNotFoundError):
+        await bucket.get("gone")
+    with pytest.raises(NotFoundError):
+        await js.get_msg("D", 6)
+    assert {one.data for one in await (await js.pull_subscribe_bind("w", "Q")).fetch(10, timeout=1)} == {
+        b"%d" % number for number in range(4, 10)
+    }
+    rest = await js.subscribe("i.>", durable="p", manual_ack=True)
+    assert {(await rest.next_msg(timeout=WAIT_S)).data for _ in range(3)} == {b"7", b"8", b"9"}
+    late = await js.pull_subscribe_bind("l", "D")
+    assert [one.data for one in await late.fetch(3, timeout=WAIT_S)] == [b"17", b"18", b"19"]
+    await client.close()
+
+
+async def state(js: Any, name: str) -> tuple[object, ...]:
+    told = (await js.stream_info(name)).state
+    return told.messages, told.first_seq, told.last_seq, told.num_deleted, told.bytes
