@@ -43,7 +43,11 @@ AHEAD_BYTES_MAX = 64 * 1024
 """What a client may send while it is being streamed to."""
 OUT_BYTES_MAX = 64 * 1024 * 1024
 PRESSED_BYTES = 512 * 1024
-PRESSED_NS = 10_000_000
+"""Unsent; beyond it nothing more is made for this peer until it has read."""
+PRESSED_NS, PRESSED_NS_MAX = 10_000_000, 1_000_000_000
+"""When to look again whether it has: soon, and then less often."""
+STUCK_NS = 60_000_000_000
+"""Who has read nothing at all for so long is hung up on."""
 QUERY_FIELDS_MAX = 32
 SECURITY = [
     ("X-Content-Type-Options", "nosniff"),
@@ -130,6 +134,8 @@ class HttpSession:
         self._stepping = False
         self._within = False
         self._pressed = False
+        self._stuck = (0, 0, PRESSED_NS)
+        """Bytes that waited at the last look, since when none was read, how long to wait next."""
 
     @property
     def blocked(self) -> bool:
@@ -189,6 +195,26 @@ class HttpSession:
             self.finish()
         self._hang_up()
 
+    def pressed(self) -> bool:
+        """Whether the peer has much to read."""
+        if self.outbox.size() > PRESSED_BYTES:
+            return True
+        self._stuck = (0, 0, PRESSED_NS)
+        return False
+
+    def again_ns(self) -> int:
+        """When to ask again; a peer that takes nothing is hung up on in the end."""
+        size = self.outbox.size()
+        before, since_ns, wait_ns = self._stuck
+        if not since_ns or size < before:
+            since_ns, wait_ns = self.now_ns, PRESSED_NS
+        self._stuck = (size, since_ns, min(2 * wait_ns, PRESSED_NS_MAX))
+        if self.now_ns - since_ns > STUCK_NS:
+            self.port.note("http_slow_consumers")
+            self._hang_up()
+            return 0
+        return self.now_ns + wait_ns
+
     def _hang_up(self) -> None:
         self.closing = True
         self.deadline_ns = 0
@@ -210,9 +236,9 @@ class HttpSession:
 
     def _each_event(self) -> None:
         while self.stream is None and self._steps is None and not self.closing:
-            if self.outbox.size() > PRESSED_BYTES:  # it asks and does not read: the next request waits
+            if self.pressed():  # it asks and does not read: the next request waits
                 self._pressed = True
-                self.deadline_ns = self.now_ns + PRESSED_NS
+                self.deadline_ns = self.again_ns()
                 return
             event = self._http.next_event()
             if event is h11.NEED_DATA or event is h11.PAUSED:

@@ -118,6 +118,8 @@ class Live:
             self._budget = self._share
         if now_ns >= self._beat_ns:
             self._beat_ns = now_ns + BEAT_NS
+            if session.pressed() and not session.again_ns():
+                return  # it reads nothing at all
             session.write(line_of({"dropped": self._dropped}) if self._dropped else b"\n")
             self._dropped = 0
         session.deadline_ns = min(self._beat_ns, self._until_ns, self._refill_ns or self._beat_ns)
@@ -166,7 +168,10 @@ class Events:
         if now_ns >= self._until_ns:
             session.finish()
             return
-        if session.outbox.size() < LIVE_BYTES_MAX:
+        if session.pressed():
+            if not session.again_ns():
+                return
+        else:
             passed_s = max(now_ns - self._at_ns, 1) / 1e9
             self._at_ns = now_ns
             changed, gone = self._changes(passed_s)

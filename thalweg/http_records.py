@@ -31,9 +31,7 @@ READS_MAX = 8
 """For one page: a pattern that matches little is looked for in a few pieces."""
 LINES_MAX = 500
 """Of one turn: 3 ms. A long stream is written in many, and others are served between them."""
-PRESSED_BYTES = 512 * 1024
 AGAIN_NS = 1_000_000
-PRESSED_NS = 10_000_000
 VIEW_NS = 200_000_000
 """Between two writes to a follower that only looks: with LINES_MAX, 2500 records a second."""
 VIEW_KEPT = 200
@@ -246,8 +244,8 @@ class Follow:
             cursor = next((cursor for cursor in self._cursors if cursor.at < cursor.end), None)
             if cursor is None and not self._unwritten:
                 break
-            if session.outbox.size() > PRESSED_BYTES:
-                due_ns = session.now_ns + PRESSED_NS
+            if session.pressed():
+                due_ns = session.again_ns()
                 break
             if written:
                 due_ns = session.now_ns + (VIEW_NS if self._behind else AGAIN_NS)
@@ -279,7 +277,7 @@ class Follow:
 
     def _plan(self, due_ns: int) -> None:
         session = self._session
-        if session is None:
+        if session is None or session.closing:
             return
         done = not self._follow and self._reading is None and not self._unwritten
         if done and all(cursor.at >= cursor.end for cursor in self._cursors):

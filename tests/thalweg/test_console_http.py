@@ -222,6 +222,26 @@ def test_who_asks_and_does_not_read_is_answered_as_it_reads() -> None:
     assert not client.closed
 
 
+def test_who_reads_nothing_at_all_is_hung_up_on() -> None:
+    edge = Edge()
+    edge.json("POST", "/api/streams", {"name": "orders"})
+    for _ in range(8):
+        edge.ask("POST", "/api/publish?address=orders", b"x" * 200_000, headers={"Content-Type": "text/plain"})
+    path = "/api/records?stream=orders"
+    stuck = [edge.connect(), edge.connect()]
+    for client, request in zip(stuck, (path, f"{path}&format=ndjson&follow=1"), strict=True):
+        client.reads = False
+        client.send(raw("GET", request, {"Host": "h"}) * 2)
+    edge.harness.advance(50_000)
+    assert [client.closed or client.session.closing for client in stuck] == [False, False]
+    edge.harness.advance(20_000)
+    assert [client.session.closing for client in stuck] == [True, True]
+    assert edge.harness.counters["http_slow_consumers"] == 2
+    for client in stuck:
+        client.close()
+    assert edge.view.open == 0
+
+
 def test_an_offer_of_another_protocol_is_not_taken_up() -> None:
     client = Edge().connect()
     offer = {"Host": "h", "Connection": "Upgrade, HTTP2-Settings", "Upgrade": "h2c", "HTTP2-Settings": "AAMAAABkAAQ"}
