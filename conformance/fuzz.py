@@ -6,17 +6,20 @@ vanish. In every second episode each answer of the port comes later and in anoth
 give the same steps again: ``--episode`` runs one alone, and a failing one is shortened before it is printed.
 
 What must hold: nothing but WireError leaves a session; no call takes longer than ``CALL_S_MAX`` of CPU; what comes out is
-bounded by what went in; what a message costs grows with its size, not with the square of it (``swells``).
+bounded by what went in; what a message costs grows with its size, not with the square of it (``swells``). Of the codecs
+alone (``conformance.fuzz_codecs``): however a stream is cut, the same frames come out.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import contextlib
 import functools
 import gc
 import random
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -24,11 +27,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from conformance.bad_clients import mqtt_text, number32
+from conformance.fuzz_codecs import CODECS, check_codec
 from conformance.fuzz_grammars import GRAMMARS, Swell, kafka_frame
 from conformance.harness import Client, Factories, Harness
 
 MIXED = "mixed"
-EPISODES = (*sorted(GRAMMARS), MIXED)
+SESSIONS = (*sorted(GRAMMARS), MIXED)
+EPISODES = (*SESSIONS, *CODECS)
 CALL_S_MAX = 0.08
 CALL_BYTES_MAX = 64 * 1024
 """A step is at most so long: the driver never gives a session much more at once."""
@@ -245,9 +250,29 @@ def run_step(harness: Harness, clients: dict[int, Client], step: Step) -> None:
             client.reads = False
 
 
+def run_codec_episode(name: str, chance: random.Random) -> Failure | None:
+    """A hundred streams, half of them spoiled, by a codec alone."""
+    make = CODECS[name][0]
+    for _ in range(100):
+        data = make(chance)
+        if chance.random() < 0.5:
+            data = spoil(data, make(chance), chance)
+        try:
+            with broken_off_after(ENDLESS_S):
+                what = check_codec(name, data, chance)
+        except Exception:
+            trace = traceback.format_exc(limit=-8)
+            return Failure(name, f"{trace.splitlines()[-1][:100]} left the codec", [Step("send", data=data)], trace)
+        if what:
+            return Failure(name, what, [Step("send", data=data)])
+    return None
+
+
 def run_episode(protocol: str, seed: int, episode: int) -> Failure | None:
     """One episode; a failure comes shortened."""
     chance = random.Random(f"{seed}/{protocol}/{episode}")
+    if protocol in CODECS:
+        return run_codec_episode(protocol, chance)
     steps = make_steps(protocol, chance)
     delayed = episode % 2 == 1
     collecting = gc.isenabled()
@@ -361,21 +386,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20, help="for each protocol (20)")
     parser.add_argument("--protocol", choices=EPISODES, action="append", help="only this one; may be repeated")
     parser.add_argument("--episode", type=int, help="only this episode")
+    parser.add_argument("--jobs", type=int, default=1, help="so many at once, each in a process of its own (1)")
     options = parser.parse_args(arguments)
-    failed = False
-    for protocol in options.protocol or EPISODES:
-        if options.episode is not None:
-            episode, failure = options.episode, run_episode(protocol, options.seed, options.episode)
-        else:
-            episode, failure = fuzz(protocol, options.seed, options.seconds)
-        found = [failure] if failure else []
-        swells = GRAMMARS[protocol].swells if protocol in GRAMMARS and options.episode is None else {}
-        found += [one for name in swells if (one := check_swell(protocol, name, options.seed))]
-        print(f"{protocol}: seed {options.seed}, {episode} episodes, {len(swells)} costs, {len(found)} failures")
-        for one in found:
-            failed = True
-            print(f"FAILED (--protocol {protocol} --seed {options.seed} --episode {episode}) {one}")
+    chosen = options.protocol or EPISODES
+    if options.jobs > 1 and options.episode is None:
+        return fuzz_in_processes(chosen, options.seed, options.seconds, options.jobs)
+    failed = [protocol for protocol in chosen if not report(protocol, options.seed, options.seconds, options.episode)]
     return 1 if failed else 0
+
+
+def report(protocol: str, seed: int, seconds: float, episode: int | None) -> bool:
+    """Fuzz one of them, or run that episode alone, and say what was found; whether nothing was."""
+    alone = episode is not None
+    if episode is not None:
+        failure = run_episode(protocol, seed, episode)
+    else:
+        episode, failure = fuzz(protocol, seed, seconds)
+    found = [failure] if failure else []
+    swells = GRAMMARS[protocol].swells if protocol in GRAMMARS and not alone else {}
+    found += [one for name in swells if (one := check_swell(protocol, name, seed))]
+    print(f"{protocol}: seed {seed}, {episode} episodes, {len(swells)} costs, {len(found)} failures")
+    for one in found:
+        print(f"FAILED (--protocol {protocol!r} --seed {seed} --episode {episode}) {one}")
+    return not found
+
+
+def fuzz_in_processes(protocols: Sequence[str], seed: int, seconds: float, jobs: int) -> int:
+    def run(protocol: str) -> int:
+        words = ["--protocol", protocol, "--seed", str(seed), "--seconds", str(seconds)]
+        done = subprocess.run([sys.executable, "-m", "conformance.fuzz", *words], capture_output=True, text=True)
+        print(done.stdout + done.stderr, end="", flush=True)
+        return done.returncode
+
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        return max(pool.map(run, protocols))
 
 
 if __name__ == "__main__":

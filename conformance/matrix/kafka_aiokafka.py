@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -204,7 +204,9 @@ async def by_time(place: Place) -> object:
             await producer.send_and_wait(name, b"v", timestamp_ms=start + number * 1000)
     part = TopicPartition(name, 0)
     async with consuming(place) as consumer:
-        found = await consumer.offsets_for_times({part: start + 2500})
+        async with asyncio.timeout(WAIT_S):  # a consumer without topics hears of the partition's leader in time
+            while not (found := await consumer.offsets_for_times({part: start + 2500})).get(part):
+                await asyncio.sleep(0.02)
         return [
             found[part].offset,
             found[part].timestamp - start,
@@ -278,22 +280,40 @@ async def topics(place: Place) -> object:
         for _ in range(2):
             answer = await client.create_topics([NewTopic(name, 2, 1)])
             told.append([error[1] for error in answer.topic_errors])
-        described = await client.describe_topics([name])
-        told.append([(len(each["partitions"]), each["is_internal"]) for each in described])
+
+        async def counts() -> list[int]:
+            return [len(each["partitions"]) for each in await client.describe_topics([name])]
+
+        async def listed() -> bool:
+            return name in await client.list_topics()
+
+        told.append(await until(counts, [2]))
         await client.create_partitions({name: NewPartitions(3)})
-        told.append(name in await client.list_topics())
+        told += [await until(counts, [3]), await until(listed, True)]
         await client.delete_topics([name])
-        return [*told, name in await client.list_topics()]
+        return [*told, await until(listed, False)]
+
+
+async def until(look: Callable[[], Awaitable[Any]], wanted: Any) -> Any:
+    """What is found, once it is what is wanted: a broker hears of a change after the client that asked for it."""
+    deadline = time.monotonic() + WAIT_S
+    while (found := await look()) != wanted and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
+    return found
 
 
 @cells.add("admin: describe configs")
 async def configs(place: Place) -> object:
     name = await topic(place, retention_ms="86400000")
+    asked = ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": None, "cleanup.policy": None})
+
     async with administrator(place) as client:
-        [answer] = await client.describe_configs(
-            [ConfigResource(ConfigResourceType.TOPIC, name, configs={"retention.ms": None, "cleanup.policy": None})]
-        )
-        return sorted((entry[0], entry[1]) for entry in answer.resources[0][4])
+
+        async def look() -> list[tuple[str, str]]:
+            [answer] = await client.describe_configs([asked])
+            return sorted((entry[0], entry[1]) for entry in answer.resources[0][4])
+
+        return await until(look, [("cleanup.policy", "delete"), ("retention.ms", "86400000")])
 
 
 @cells.add("admin: consumer groups")

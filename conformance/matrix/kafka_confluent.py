@@ -83,7 +83,7 @@ def read(place: Place, name: str, count: int, start: int = 0, partition: int = 0
         reader.close()
 
 
-def refused(call: Callable[[], Any]) -> object:
+def refused(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except KafkaException as error:
@@ -100,6 +100,16 @@ def settled(*readers: Consumer, topic: str, each: Sequence[int]) -> list[list[in
         if sorted(map(len, mine)) == sorted(each) and len({number for parts in mine for number in parts}) == sum(each):
             return sorted(mine)
     raise AssertionError(f"no assignment of {each}: {[reader.assignment() for reader in readers]}")
+
+
+def listed_partitions(client: AdminClient, name: str, count: int) -> dict[int, Any]:
+    """Those of a topic once they are so many: a broker hears of a change after the client that asked for it."""
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        found: dict[int, Any] = client.list_topics(name, WAIT_S).topics[name].partitions
+        if len(found) == count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)
 
 
 @cells.add("produce: acks all")
@@ -206,7 +216,7 @@ def too_large(place: Place) -> object:
 
 @cells.add("produce: an unknown partition")
 def unknown_partition(place: Place) -> object:
-    return produce(place, topic(place), [{"value": b"x", "partition": 9}], **{"message.timeout.ms": 3000})
+    return produce(place, topic(place), [{"value": b"x", "partition": 9}], **{"message.timeout.ms": 15_000})
 
 
 @cells.add("produce: a topic that is made by producing")
@@ -431,12 +441,8 @@ def create_topics(place: Place) -> object:
     client, name = admin(place), place.name("topic")
     told: list[object] = [client.create_topics([NewTopic(name, 3, 1)])[name].result(WAIT_S)]
     told.append(refused(lambda: client.create_topics([NewTopic(name, 3, 1)])[name].result(WAIT_S)))
-    told.append(
-        {
-            number: (part.leader >= 0, len(part.replicas))
-            for number, part in client.list_topics(name, WAIT_S).topics[name].partitions.items()
-        }
-    )
+    parts = listed_partitions(client, name, 3)
+    told.append({number: (part.leader >= 0, len(part.replicas)) for number, part in parts.items()})
     told.append(client.delete_topics([name])[name].result(WAIT_S))
     told.append(refused(lambda: client.delete_topics([name])[name].result(WAIT_S)))
     return told
@@ -470,38 +476,41 @@ def partitions(place: Place) -> object:
     client, name = admin(place), topic(place)
     told: list[object] = [client.create_partitions([NewPartitions(name, 3)])[name].result(WAIT_S)]
     told.append(refused(lambda: client.create_partitions([NewPartitions(name, 2)])[name].result(WAIT_S)))
-    return [*told, len(client.list_topics(name, WAIT_S).topics[name].partitions)]
+    return [*told, len(listed_partitions(client, name, 3))]
 
 
 @cells.add("admin: describe and alter configs")
 def configs(place: Place) -> object:
     client, name = admin(place), topic(place, config={"retention.ms": "86400000"})
     resource = ConfigResource(ResourceType.TOPIC, name)
-    shown = (
-        "retention.ms",
-        "cleanup.policy",
-        "max.message.bytes",
-        "segment.bytes",
-        "compression.type",
-        "min.insync.replicas",
-    )
+    shown = ("retention.ms", "cleanup.policy", "max.message.bytes", "compression.type")
 
-    def look() -> object:
-        found = client.describe_configs([resource])[resource].result(WAIT_S)
-        return {key: (found[key].value, found[key].is_default) for key in shown}
+    def look(retention: str) -> object:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            found = refused(lambda: client.describe_configs([resource])[resource].result(WAIT_S))
+            heard = not isinstance(found, str) and found["retention.ms"].value == retention
+            if heard or time.monotonic() > deadline:
+                return {key: (found[key].value, found[key].is_default) for key in shown}
 
-    told = [look()]
-    change = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[
-        ConfigEntry("retention.ms", "3600000", incremental_operation=AlterConfigOpType.SET),
-        ConfigEntry("max.message.bytes", "2000000", incremental_operation=AlterConfigOpType.SET),
-    ])  # fmt: skip
-    told.append(client.incremental_alter_configs([change])[change].result(WAIT_S))
-    told.append(look())
-    undo = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[
-        ConfigEntry("retention.ms", None, incremental_operation=AlterConfigOpType.DELETE)
-    ])  # fmt: skip
-    client.incremental_alter_configs([undo])[undo].result(WAIT_S)
-    return [*told, look()]
+    def alter(*changes: tuple[str, str | None, AlterConfigOpType]) -> None:
+        entries = [ConfigEntry(key, value, incremental_operation=operation) for key, value, operation in changes]
+        change = ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+        client.incremental_alter_configs([change])[change].result(WAIT_S)
+
+    told = [look("86400000")]
+    alter(("retention.ms", "3600000", AlterConfigOpType.SET), ("max.message.bytes", "2000000", AlterConfigOpType.SET))
+    told.append(look("3600000"))
+    alter(("retention.ms", None, AlterConfigOpType.DELETE))
+    return [*told, look("604800000")]
+
+
+@cells.add("admin: the size of segments")
+def segments(place: Place) -> object:
+    client, name = admin(place), topic(place)
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    listed_partitions(client, name, 1)
+    return client.describe_configs([resource])[resource].result(WAIT_S)["segment.bytes"].value
 
 
 @cells.add("admin: broker configs")

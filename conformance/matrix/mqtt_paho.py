@@ -393,7 +393,8 @@ def keep_alive(place: Place) -> object:
 @cells.add("connect: silence ends the connection")
 def silent(place: Place) -> object:
     name = {"3.1": b"\x00\x06MQIsdp\x03", "3.1.1": b"\x00\x04MQTT\x04", "5": b"\x00\x04MQTT\x05"}[place.variant]
-    body = name + b"\x02\x00\x01" + (b"\x00" if place.variant == "5" else b"") + b"\x00\x06silent"
+    identifier = place.name("c").encode()
+    body = name + b"\x02\x00\x01" + (b"\x00" if place.variant == "5" else b"") + len(identifier).to_bytes(2, "big") + identifier
     with socket.create_connection((place.host, place.port), timeout=WAIT_S) as connection:
         connection.sendall(bytes([0x10, len(body)]) + body)
         began = time.monotonic()

@@ -165,6 +165,9 @@ async def drain(place: Place) -> object:
         for number in range(50):
             await other.publish(subject, b"%d" % number)
         await other.flush()
+        async with asyncio.timeout(WAIT_S):
+            while connection.stats["in_msgs"] < 50:
+                await asyncio.sleep(0.005)
         await connection.drain()
         return [len(found), connection.is_closed]
 

@@ -475,10 +475,13 @@ def error_or_answer(connection: Any) -> object:
 
 @cells.add("pub/sub: keyspace notifications")
 def notifications(place: Place) -> object:
-    r, key = client(place, decode_responses=True, db=11), place.name("key")
+    r, key = client(place, decode_responses=True, db=int(place.variant[-1])), place.name("key")
+    database = int(place.variant[-1])
     r.config_set("notify-keyspace-events", "KEA")
     subscription = r.pubsub()
-    subscription.psubscribe(f"__key*@11__:*{key}*", "__keyevent@11__:expired", "__keyevent@11__:del")
+    subscription.psubscribe(
+        f"__key*@{database}__:*{key}*", f"__keyevent@{database}__:expired", f"__keyevent@{database}__:del"
+    )
     for _ in range(3):
         subscription.get_message(timeout=BLOCKED_S)
     r.set(key, 1)
@@ -489,7 +492,7 @@ def notifications(place: Place) -> object:
     deadline = time.monotonic() + BLOCKED_S
     while len(told) < 8 and time.monotonic() < deadline:
         if message := subscription.get_message(timeout=1):
-            told.append((message["channel"], message["data"]))
+            told.append((message["channel"].replace(f"@{database}", ""), message["data"]))
     return told
 
 
