@@ -295,7 +295,7 @@ class HttpSession:
         if route.public:
             return
         host = exchange.headers.get("host", "")
-        if not known_host(host, self.view.hosts):
+        if not route.any_name and not known_host(host, self.view.hosts):
             raise Refusal(421, f"this is not {host or 'named'}: names beyond localhost go into http.hosts")
         if wanted != "GET":
             check_origin(exchange.headers, host)

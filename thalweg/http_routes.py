@@ -15,12 +15,14 @@ class Route(NamedTuple):
     handler: Callable[[Any], object]
     public: bool = False
     """Whoever reaches the listener is answered, under whatever name."""
+    any_name: bool = False
+    """Answered under whatever name, to those who may: scrapers use names that nobody configured here."""
 
 
 ROUTES: dict[str, dict[str, Route]] = {
     "/livez": {"GET": Route(http_pages.livez, public=True)},
     "/readyz": {"GET": Route(http_pages.readyz, public=True)},
-    "/metrics": {"GET": Route(http_pages.metrics)},
+    "/metrics": {"GET": Route(http_pages.metrics, any_name=True)},
     **{path: {"GET": Route(http_pages.page)} for path in http_pages.PAGES},
     "/api": {"GET": Route(lambda exchange: described())},
     "/api/streams": {

@@ -272,6 +272,7 @@ def test_a_name_that_nobody_configured_is_not_served() -> None:
     for host in ("rebound.evil.example", "127.0.0.1.evil.example", "broker.example.evil", "", "[::1].evil.example"):
         assert edge.ask("GET", "/api/streams", headers={"Host": host})[0] == 421, host
         assert edge.ask("GET", "/livez", headers={"Host": host})[0] == 200, host
+        assert edge.ask("GET", "/metrics", headers={"Host": host})[0] == 200, host
 
 
 def test_a_page_of_another_site_changes_nothing() -> None:
