@@ -21,6 +21,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Le
 
 Count = Annotated[int, Ge(1)]
+NOTIFICATIONS = "Ag$lshzxeKEtmdn"
+"""Letters of Redis' keyspace notifications."""
 Bytes = Annotated[int, Ge(1), Le(2**31 - 1)]
 Milliseconds = Annotated[int, Ge(1), Le(2**31 - 1)]
 OFF = "off"
@@ -200,12 +202,21 @@ class Resp(Listener):
     """When the keyspace's effects are fsynced, and replies wait for it: as in Redis; `CONFIG SET` changes it."""
     databases: Annotated[int, Ge(1), Le(16)] = 16
     """Databases that SELECT reaches."""
+    requirepass: str = ""
+    """The password of Redis clients where no users are configured; empty: none is asked for."""
+    notify_keyspace_events: str = ""
+    """Which keyspace notifications are told, in Redis' letters (`KEA`: all); `CONFIG SET` changes it."""
     bulk_bytes_max: Bytes = 512 * 1024 * 1024
     """A longer argument costs its connection."""
     pending_bytes_max: Bytes = 32 * 1024 * 1024
     """A subscriber that lets more than this pile up is disconnected."""
     connections_max: Count = 10_000
     """Connections beyond this are closed at once."""
+
+    def __post_init__(self) -> None:
+        Listener.__post_init__(self)
+        if wrong := self.notify_keyspace_events.strip(NOTIFICATIONS):
+            raise ValueError(f"notify_keyspace_events: {wrong!r} is none of {NOTIFICATIONS}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

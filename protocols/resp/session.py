@@ -38,6 +38,7 @@ from protocols.resp.errors import (
 )
 from protocols.resp.lane import Lane
 from protocols.resp.mapping import address_of
+from protocols.resp.notify import INVALID_CLASS, flags_of
 from protocols.resp.numbers import find_integer
 from protocols.resp.pubsub import Subscriber, shard_channel
 from protocols.resp.rights import covering, denied
@@ -74,6 +75,10 @@ class Settings:
     port: int = 6379
     appendonly: bool = True
     """Whether anything outlives the process: what CONFIG GET appendonly and INFO say."""
+
+    def __post_init__(self) -> None:
+        if flags_of(self.notify_keyspace_events) is None:
+            raise ValueError(f"resp.notify_keyspace_events: {self.notify_keyspace_events!r}: {INVALID_CLASS}")
 
 
 class RespSession(Lane):
