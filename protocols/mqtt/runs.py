@@ -73,10 +73,10 @@ def take_publishes(
     same: cython.bint
     group: Group = None
     topic: bytes = b""
-    identifiers = array.array("H")
+    count: cython.Py_ssize_t = 0
     if count_max > RUN_MAX:
         count_max = RUN_MAX
-    while position + 7 <= end and view[position] == 0x32 and len(identifiers) < count_max:
+    while position + 7 <= end and view[position] == 0x32 and count < count_max:
         at = position + 1
         length = view[at] & 127
         scale = 128
@@ -118,12 +118,51 @@ def take_publishes(
             if view[value] != 0:
                 break
             value += 1
-        group.add_with_headers(value, stop - value, headers)
-        identifiers.append(identifier)
+        count += 1
+        group.value_bytes += stop - value
         position = stop
-    if group is None or group.count == 0:
+    if count == 0:
         return None
+    identifiers = array.array("H", bytes(2 * count))
+    group.spans = array.array("q", bytes(16 * count))
+    group.count = count
+    group.headers = [headers] * count
+    _fill(view, start, topic_bytes, topic_bytes + (3 if five else 2), group.spans, identifiers)
     return Run(topic, group, identifiers, position)
+
+
+@cython.cfunc
+@cython.exceptval(-1)
+def _fill(
+    view: cython.const[cython.uchar][::1],
+    position: cython.Py_ssize_t,
+    topic_bytes: cython.Py_ssize_t,
+    before: cython.Py_ssize_t,
+    spans: cython.longlong[::1],
+    identifiers: cython.ushort[::1],
+) -> cython.int:
+    """Values and packet identifiers of a run that was looked through. Before each identifier stand ``topic_bytes`` (the
+    topic with its length), before each value ``before``."""
+    index: cython.Py_ssize_t
+    at: cython.Py_ssize_t
+    length: cython.Py_ssize_t
+    shift: cython.int
+    for index in range(len(identifiers)):
+        at = position + 1
+        length = 0
+        shift = 0
+        while view[at] >= 128:
+            length |= (view[at] & 127) << shift
+            shift += 7
+            at += 1
+        length |= view[at] << shift
+        at += 1
+        spans[2 * index] = at + before
+        spans[2 * index + 1] = length - before
+        position = at + length
+        at += topic_bytes
+        identifiers[index] = view[at] * 256 + view[at + 1]
+    return 0
 
 
 def take_acknowledgements(data: object, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> Any:
