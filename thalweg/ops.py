@@ -41,7 +41,9 @@ def sessions(
 
         if not made:
             new = StreamConfig(Durability(config.durability.default), interval_ms=config.durability.interval_ms)
-            made.append(View(hub, ready, metrics, [*config.http.hosts.split(","), socket.gethostname()], new, started_ns))
+            made.append(
+                View(hub, ready, metrics, [*config.http.hosts.split(","), socket.gethostname()], new, started_ns)
+            )
         return HttpSession(port, made[0])
 
     return {name: make for name in ("http", "http_tls") if name in listeners}
