@@ -72,8 +72,17 @@ RESP_PING = b"*1\r\n$4\r\nPING\r\n"
 GREETINGS = {"kafka": API_VERSIONS, "nats": NATS_CONNECT + b"PING\r\n", "mqtt": MQTT_CONNECT, "resp": RESP_PING}
 
 
+WEBSOCKET = (
+    b"GET /mqtt HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"
+)
+GREETINGS_OF_EDGES = {"mqtt_websocket": WEBSOCKET, "http": HTTP}
+
+
 def greeted(protocol: str, received: bytes) -> bool:
     """Whether what came is the whole answer to the greeting."""
+    if protocol in GREETINGS_OF_EDGES:
+        return b"\r\n\r\n" in received
     if protocol == "kafka":
         return len(received) >= 4 and len(received) >= 4 + int.from_bytes(received[:4], "big")
     return {"nats": b"PONG\r\n", "mqtt": b"\x20\x02\x00\x00", "resp": b"+PONG\r\n"}[protocol] in received
@@ -88,7 +97,9 @@ def connect(ports: Ports, protocol: str, *, greet: bool = True) -> socket.socket
     connection = socket.create_connection(("127.0.0.1", ports[protocol]), ANSWER_S_MAX)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if greet:
-        exchange(connection, GREETINGS[protocol], lambda received: greeted(protocol, received))
+        exchange(
+            connection, {**GREETINGS, **GREETINGS_OF_EDGES}[protocol], lambda received: greeted(protocol, received)
+        )
     return connection
 
 
@@ -209,6 +220,66 @@ ATTACKS: Sequence[Attack] = (
         if of != to
     ),
 )
+
+
+def web_frame(first: int, payload: bytes, masked: bool = True, announced: int | None = None) -> bytes:
+    """A client's WebSocket frame; ``announced``: the length it tells, whatever it holds."""
+    size = len(payload) if announced is None else announced
+    bit = 0x80 if masked else 0
+    if size < 126:
+        head = bytes([first, bit | size])
+    elif size < 65536:
+        head = bytes([first, bit | 126]) + number16(size)
+    else:
+        head = bytes([first, bit | 127]) + size.to_bytes(8, "big")
+    return head + (bytes(4) if masked else b"") + payload
+
+
+def http_request(*lines: bytes, body: bytes = b"") -> bytes:
+    return b"\r\n".join([*lines, b"", b""]) + body
+
+
+WEB, TLS_PORT = "mqtt_websocket", "mqtt_tls"
+EDGE_ATTACKS: Sequence[Attack] = (
+    Attack(WEB, "a frame that is not masked", web_frame(0x82, MQTT_CONNECT, masked=False), True),
+    Attack(WEB, "a text frame", web_frame(0x81, MQTT_CONNECT), True),
+    Attack(WEB, "an opcode nobody knows", web_frame(0x83, b"x"), True),
+    Attack(WEB, "a reserved bit", web_frame(0xC2, MQTT_CONNECT), True),
+    Attack(WEB, "a ping of 126 bytes", web_frame(0x89, bytes(126)), True),
+    Attack(WEB, "a ping in fragments", web_frame(0x09, b"x"), True),
+    Attack(WEB, "a continuation of nothing", web_frame(0x80, b"x"), True),
+    Attack(WEB, "a frame of 2^63 bytes", web_frame(0x82, b"", announced=1 << 63), True),
+    Attack(WEB, "a length written longer than it is", b"\x82\xfe\x00\x05" + bytes(9), True),
+    Attack(WEB, "a Close frame of one byte", web_frame(0x88, b"x"), True),
+    Attack(WEB, "no MQTT within", web_frame(0x82, garbage(5, 1000)), True),
+    Attack(WEB, "half a frame and silence", web_frame(0x82, b"\x10", announced=1000), False),
+    Attack(WEB, "a page", HTTP, True, greet=False),
+    Attack(WEB, "an upgrade to another version", WEBSOCKET.replace(b": 13", b": 8"), True, greet=False),
+    Attack(WEB, "an upgrade without a key", WEBSOCKET.replace(b"Key", b"Kee"), True, greet=False),
+    Attack(WEB, "a header without end", b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000, True, greet=False),
+    Attack(WEB, "MQTT without WebSocket, and silence", MQTT_CONNECT + bytes(100), False, greet=False),
+    Attack(WEB, "garbage", garbage(6), True, greet=False),
+    Attack("http", "a header without end", b"GET / HTTP/1.1\r\nX: " + b"a" * 200_000, True, greet=False),
+    Attack("http", "a request line without end", b"GET /" + b"a" * 200_000, True, greet=False),
+    Attack("http", "five thousand headers", http_request(b"GET / HTTP/1.1", b"Host: x", *[b"X%d: y" % n for n in range(5000)]), None, greet=False),
+    Attack("http", "a negative length", http_request(b"POST / HTTP/1.1", b"Host: x", b"Content-Length: -5"), True, greet=False),
+    Attack("http", "two lengths", http_request(b"POST / HTTP/1.1", b"Host: x", b"Content-Length: 5", b"Content-Length: 6", body=b"abcdef"), True, greet=False),
+    Attack("http", "a length and chunks", http_request(b"POST / HTTP/1.1", b"Host: x", b"Content-Length: 5", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"), True, greet=False),
+    Attack("http", "a body of 100 GB", http_request(b"POST / HTTP/1.1", b"Host: x", b"Content-Length: 100000000000"), True, greet=False),
+    Attack("http", "a path out of the folder", http_request(b"GET /../../etc/passwd HTTP/1.1", b"Host: x"), None, greet=False),
+    Attack("http", "a NUL in the path", http_request(b"GET /a\x00b HTTP/1.1", b"Host: x"), None, greet=False),
+    Attack("http", "HTTP/9.9", http_request(b"GET / HTTP/9.9", b"Host: x"), True, greet=False),
+    Attack("http", "TLS", TLS, True, greet=False),
+    Attack("http", "garbage", garbage(7), True, greet=False),
+    Attack("http", "half a request and silence", b"GET / HTTP/1.1\r\nHost: x\r\n", False, greet=False),
+    Attack(TLS_PORT, "MQTT without TLS", MQTT_CONNECT + bytes(100), True, greet=False),
+    Attack(TLS_PORT, "HTTP", HTTP, True, greet=False),
+    Attack(TLS_PORT, "garbage", garbage(8), True, greet=False),
+    Attack(TLS_PORT, "a hello that breaks off, and silence", TLS, None, greet=False),
+    Attack(TLS_PORT, "a record of 64 KiB", b"\x16\x03\x01\xff\xff" + bytes(65535), True, greet=False),
+    Attack(TLS_PORT, "half a hello and silence", TLS[:50], False, greet=False),
+)  # fmt: skip
+"""Against the listeners that are no protocol of their own: WebSocket, HTTP, TLS."""
 
 
 class Honest:

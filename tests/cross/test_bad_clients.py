@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Callable, Iterator
 
@@ -10,6 +11,7 @@ import pytest
 from conformance.bad_clients import (
     ATTACKS,
     CLOSE_S_MAX,
+    EDGE_ATTACKS,
     GREETINGS,
     SLOW_READERS,
     Attack,
@@ -24,6 +26,7 @@ from conformance.bad_clients import (
 )
 from conformance.meters import open_files, resident_bytes
 from conformance.process import GatewayProcess
+from tests.thalweg.certificates import Certificates
 
 PENDING_BYTES_MAX = 4 * 1024 * 1024
 GROWN_BYTES_MAX = 64 * 1024 * 1024
@@ -65,6 +68,28 @@ def test_a_bad_client_costs_its_own_connection_only(
     honest.check()
     assert resident_bytes(bounded_gateway.pid) - before < 16 * 1024 * 1024
     assert bounded_gateway.is_running()
+
+
+@pytest.fixture(scope="module")
+def edges(start_gateway: Callable[..., GatewayProcess], tmp_path_factory: pytest.TempPathFactory) -> GatewayProcess:
+    """With a WebSocket and a TLS listener for MQTT beside the others."""
+    keys = Certificates.make(tmp_path_factory.mktemp("certificates")).keys()
+    words = {f"THALWEG_TLS__{name.upper()}": str(value) for name, value in keys.items()}
+    listen = {"THALWEG_MQTT__WEBSOCKET_LISTEN": "127.0.0.1:0", "THALWEG_MQTT__TLS_LISTEN": "127.0.0.1:0"}
+    return start_gateway(env={**words, **listen})
+
+
+@pytest.mark.parametrize("attack", EDGE_ATTACKS, ids=lambda attack: f"{attack.protocol}: {attack.name}")
+def test_a_bad_client_of_an_edge_costs_its_own_connection_only(edges: GatewayProcess, attack: Attack) -> None:
+    listeners = json.loads(edges.ready_file.read_text())["listeners"]
+    clients = Honest({protocol: edges.port(protocol) for protocol in GREETINGS})
+    before = resident_bytes(edges.pid)
+    closed = attack.run({name: int(address.rpartition(":")[2]) for name, address in listeners.items()})
+    assert attack.closed is None or closed == attack.closed
+    clients.check()
+    clients.close()
+    assert resident_bytes(edges.pid) - before < 16 * 1024 * 1024
+    assert edges.is_running()
 
 
 @pytest.mark.parametrize("attack", [a for a in ATTACKS if a.protocol in PEERS], ids=lambda a: f"{a.protocol}: {a.name}")
