@@ -14,7 +14,6 @@ port (a function of a token) and is sent the answers: the same whether these com
 from __future__ import annotations
 
 import base64
-import binascii
 import ipaddress
 import json
 from collections.abc import Callable, Generator
@@ -464,7 +463,7 @@ def credentials(header: str | None) -> tuple[bytes | None, bytes | None]:
         if scheme.lower() != "basic":
             raise Refusal(401, f"{scheme}: Basic only", [("WWW-Authenticate", 'Basic realm="thalweg"')])
         user, colon, password = base64.b64decode(text.strip(), validate=True).partition(b":")
-    except binascii.Error:
+    except ValueError:
         raise Refusal(400, "Authorization is not Basic and base64") from None
     if not colon:
         raise Refusal(400, "Authorization has no colon between user and password")

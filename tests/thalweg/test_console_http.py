@@ -304,6 +304,7 @@ def test_where_users_are_configured_only_health_is_for_everybody() -> None:
     [
         "Basic ",
         "Basic !!!",
+        "Basic \x80ZXZlOnB3",
         "Bearer abc",
         "Basic " + base64.b64encode(b"nocolon").decode(),
         "basic",
