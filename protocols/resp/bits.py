@@ -39,10 +39,13 @@ def setbit(call: Call, words: list[bytes]) -> bytes:
     if words[3] not in (b"0", b"1"):
         raise CommandError("ERR bit is not an integer or out of range")
     text = bytearray(call.find_text(words[1]) or b"")
-    if len(text) <= at >> 3:
+    grown = len(text) <= at >> 3
+    if grown:
         text.extend(bytes((at >> 3) + 1 - len(text)))
     mask = 0x80 >> (at & 7)
     old = bool(text[at >> 3] & mask)
+    if old == (words[3] == b"1") and not grown:
+        return integer(old)
     text[at >> 3] = text[at >> 3] | mask if words[3] == b"1" else text[at >> 3] & ~mask
     call.put_text(words[1], bytes(text))
     call.changed(words[1])
