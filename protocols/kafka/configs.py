@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from protocols.kafka.access import MANAGE, find, may_manage_cluster
+from protocols.kafka.commits import METADATA_UNITS_MAX
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.mapping import address_of
+from protocols.kafka.membership import GroupSettings
 from protocols.kafka.topic_config import (
     BOOLEAN,
     CONFIGS,
@@ -22,6 +24,7 @@ from protocols.kafka.topic_config import (
     LIST,
     LONG,
     OPTION,
+    STRING,
     Change,
     Config,
     ConfigError,
@@ -33,6 +36,7 @@ from protocols.kafka.topic_config import (
 from substrate.api import Address, AlterTopic, Answer, Called, StreamError, Topic
 
 TOPIC, BROKER = 2, 4
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 SET, DELETE, APPEND, SUBTRACT = 0, 1, 2, 3
 NOWHERE = Address(b"")
 """Of a topic that there is not; what it would become is judged before that is said."""
@@ -98,7 +102,7 @@ def _synonym(exchange: Exchange) -> Callable[[str, str, int], Any]:
     )
 
 
-def _config(exchange: Exchange, message: Any, config: Config, value: str, source: int) -> Any:
+def _config(exchange: Exchange, message: Any, config: Config, value: str | None, source: int) -> Any:
     return exchange.make(
         "results",
         "configs",
@@ -112,19 +116,39 @@ def _config(exchange: Exchange, message: Any, config: Config, value: str, source
 
 
 def _of_broker(exchange: Exchange, message: Any) -> list[Any]:
-    settings = exchange.settings
-    told = (
+    settings, groups = exchange.settings, GroupSettings()
+    held = values(stream_config(settings), {}, settings)
+    hours, rest = divmod(settings.topic_retention_ms, HOUR_MS)
+    told: tuple[tuple[str, int, object], ...] = (
         ("auto.create.topics.enable", BOOLEAN, str(settings.auto_create_topics).lower()),
-        ("broker.id", INT, str(settings.node_id)),
-        ("connections.max.idle.ms", LONG, str(settings.idle_ms)),
-        ("default.replication.factor", INT, "1"),
-        ("fetch.max.bytes", INT, str(settings.fetch_bytes_max)),
-        ("log.retention.ms", LONG, str(settings.topic_retention_ms)),
-        ("message.max.bytes", INT, str(settings.max_message_bytes)),
-        ("num.partitions", INT, str(settings.partitions)),
-        ("socket.request.max.bytes", INT, str(settings.request_bytes_max)),
+        ("broker.id", INT, settings.node_id),
+        ("compression.type", STRING, held["compression.type"]),
+        ("connections.max.idle.ms", LONG, settings.idle_ms),
+        ("default.replication.factor", INT, 1),
+        ("delete.topic.enable", BOOLEAN, "true"),
+        ("fetch.max.bytes", INT, settings.fetch_bytes_max),
+        ("group.initial.rebalance.delay.ms", INT, settings.group_initial_rebalance_ms),
+        ("group.max.session.timeout.ms", INT, groups.session_timeout_ms_max),
+        ("group.max.size", INT, groups.members_max),
+        ("group.min.session.timeout.ms", INT, groups.session_timeout_ms_min),
+        ("log.cleanup.policy", LIST, held["cleanup.policy"]),
+        ("log.message.timestamp.type", STRING, held["message.timestamp.type"]),
+        ("log.retention.bytes", LONG, held["retention.bytes"]),
+        ("log.retention.hours", INT, None if rest else hours),
+        ("log.retention.ms", LONG, settings.topic_retention_ms if rest else None),
+        ("log.segment.bytes", INT, held["segment.bytes"]),
+        ("message.max.bytes", INT, settings.max_message_bytes),
+        ("min.insync.replicas", INT, held["min.insync.replicas"]),
+        ("node.id", INT, settings.node_id),
+        ("num.partitions", INT, settings.partitions),
+        ("offset.metadata.max.bytes", INT, METADATA_UNITS_MAX),
+        ("offsets.retention.minutes", INT, groups.offset_retention_ms // MINUTE_MS),
+        ("socket.request.max.bytes", INT, settings.request_bytes_max),
     )
-    return [_config(exchange, message, Config(name, kind, ""), value, OF_BROKER) for name, kind, value in told]
+    return [
+        _config(exchange, message, Config(name, kind, ""), None if value is None else str(value), OF_BROKER)
+        for name, kind, value in told
+    ]
 
 
 class _Alter:
