@@ -12,7 +12,7 @@ Neither can be a literal: a literal ``%`` is ``%25``. A leading wildcard never m
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from substrate.api import RESERVED, Account, Address, Pattern, Route, Sink, StreamId, Topic
 
@@ -172,15 +172,36 @@ Slot = dict[tuple[int, int], tuple["Tokens", Entry]]
 """By the identities of pattern and entry, in the order added: a client may have very many of one pattern."""
 
 
+NOTHING: dict[Any, Any] = {}
+"""What a node has of most kinds: a dictionary of its own each would be most of what a subscription weighs."""
+
+
 class _Node(Generic[Entry]):
     __slots__ = ("any", "children", "here", "one", "some")
 
     def __init__(self) -> None:
-        self.children: dict[bytes, _Node[Entry]] = {}
+        self.children: dict[bytes, _Node[Entry]] = NOTHING
         self.one: _Node[Entry] | None = None
-        self.here: Slot[Entry] = {}
-        self.some: Slot[Entry] = {}
-        self.any: Slot[Entry] = {}
+        self.here: Slot[Entry] = NOTHING
+        self.some: Slot[Entry] = NOTHING
+        self.any: Slot[Entry] = NOTHING
+
+    def below(self, part: bytes) -> _Node[Entry]:
+        """The node of this token, made if it is not there."""
+        found = self.children.get(part)
+        if found is None:
+            if self.children is NOTHING:
+                self.children = {}
+            found = self.children[part] = _Node()
+        return found
+
+    def slot(self, last: bytes) -> Slot[Entry]:
+        """Where a pattern that ends so is kept: one to add to."""
+        name = "some" if last == SOME else "any" if last == ANY else "here"
+        if getattr(self, name) is NOTHING:
+            setattr(self, name, {})
+        found: Slot[Entry] = getattr(self, name)
+        return found
 
     def empty(self) -> bool:
         return not (self.children or self.one or self.here or self.some or self.any)
@@ -205,8 +226,8 @@ class Trie(Generic[Entry]):
                 node.one = node.one or _Node()
                 node = node.one
             else:
-                node = node.children.setdefault(part, _Node())
-        slot = self._slot(node, pattern.parts[-1])
+                node = node.below(part)
+        slot = node.slot(pattern.parts[-1])
         self.count -= len(slot)
         slot[id(pattern), id(entry)] = (pattern, entry)
         self.count += len(slot)
