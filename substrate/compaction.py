@@ -231,13 +231,13 @@ class Compaction:
             rewrite.add([empty])
         if changed:
             if found.config.compaction:
-                self._layer.drop_index(found)  # it counts what goes: made anew when it is asked
+                self._layer.indexes.drop(found)  # it counts what goes: made anew when it is asked
             rewrite.finish()
             while not rewrite.done:
                 yield
             self.rewritten += rewrite.replaced
             if found.config.compaction:
-                self._layer.drop_index(found)
+                self._layer.indexes.drop(found)
         else:
             rewrite.abandon()
         self._rewrite = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar, cast
+from typing import cast
 
 from substrate import batch as batches
 from substrate.api import (
@@ -43,12 +43,11 @@ from substrate.batch import BatchBuilder, BatchError
 from substrate.compaction import Compaction
 from substrate.conditions import MessageIds, Producers
 from substrate.engine import Batch, Engine, EngineError, Frame, Part, Segment
-from substrate.index import AddressIndex
+from substrate.indexes import Indexes
 from substrate.limits import limits_of, record_bytes, size_of
 from substrate.marks import strip
 from substrate.queries import find_time, query
 from substrate.removal import Removal
-from substrate.runs import SUFFIX, BlockCache, Unsound
 from substrate.streams import NEVER, NOTHING, Stream, Watch
 
 TURN_BYTES_MAX = 16 * 1024 * 1024
@@ -56,11 +55,6 @@ TURN_BYTES_MAX = 16 * 1024 * 1024
 DOUBTED_MAX = 10_000
 """Producers remembered of one stream."""
 SCAN_BYTES = 1024 * 1024
-BLOCKS_BYTES_MAX = 8 * 1024 * 1024
-"""Of all streams' address indexes, kept in memory."""
-INDEX_STEP = 1024
-"""Records read before an index that is made from the log is worked on."""
-T = TypeVar("T")
 
 
 class StreamLayer:
@@ -101,7 +95,7 @@ class StreamLayer:
         self._advanced: dict[int, Watch] = {}
         self.removal = Removal(self)
         self.compaction = Compaction(self)
-        self._blocks = BlockCache(BLOCKS_BYTES_MAX)
+        self.indexes = Indexes(self)
         self.broken = ""
         """Why nothing can be appended now; empty when all is well."""
         self.appended_records = 0
@@ -168,21 +162,30 @@ class StreamLayer:
         self, stream: StreamId, group: Group, when: Conditions | None = None
     ) -> Appended | Rejected | StreamError:
         """Order the group's messages at the stream's end. Its values are copied before this returns."""
-        against = self.against(stream, group, when)
-        return self.append_judged(self.streams[stream], group, when) if against is None else against
+        refused = self.refuse(stream, group)
+        if refused is not None:
+            return refused
+        found = self.streams[stream]
+        if when is not None or found.limits is not None:
+            against = self._against(found, group, when)
+            if against is not None:
+                return against
+        return self.append_judged(found, group, when)
 
     def against(
         self, stream: StreamId, group: Group, when: Conditions | None
     ) -> Appended | Rejected | StreamError | None:
         """What is answered instead of appending the group; None: nothing speaks against it."""
         refused = self.refuse(stream, group)
-        if refused is not None:
-            return refused
+        return refused if refused is not None else self._against(self.streams[stream], group, when)
+
+    def _against(
+        self, found: Stream, group: Group, when: Conditions | None
+    ) -> Appended | Rejected | StreamError | None:
         if when is not None:
-            judged = self.judge(stream, when)
+            judged = self.judge(found.id, when)
             if judged is not None:
                 return judged
-        found = self.streams[stream]
         if found.limits is None:
             return None
         try:
@@ -339,7 +342,7 @@ class StreamLayer:
         if header.producer_id >= 0:
             self._producers(found).add(header, base)
         if found.index is not None:
-            self._index_batch(found, owned)
+            self.indexes.add_batch(found, owned)
         if found.ids is not None:
             found.ids.last = None
         commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
@@ -423,7 +426,7 @@ class StreamLayer:
                 return Rejected("last_message_id", actual)
         if when.last is not None:
             address = when.last[0]
-            last = self.ask(found, lambda index: index.last(address, found.start, found.next, found.gone))
+            last = self.indexes.ask(found, lambda index: index.last(address, found.start, found.next, found.gone))
             if last != when.last[1]:
                 return Rejected("last", last)
         return None
@@ -436,57 +439,6 @@ class StreamLayer:
             if any(stream is found and end > position for stream, end in parts):
                 return number
         return self.commit_next
-
-    def ask(self, found: Stream, question: Callable[[AddressIndex], T]) -> T:
-        """Ask the address index; one whose files do not fit is made anew from the log.
-
-        Raises:
-            EngineError: CORRUPT: the log.
-        """
-        try:
-            return question(self.index(found))
-        except (Unsound, OSError):
-            self.drop_index(found)
-            return question(self.index(found))
-
-    def index(self, found: Stream) -> AddressIndex:
-        """The address index: opened, and brought up to the ordered tail, when first asked for."""
-        if found.index is None:
-            engine = self.engine_of(found.config)
-            made = AddressIndex(found.id, engine.asides(found.id), self._blocks, found.start)
-            epochs = [(int(epoch), int(base)) for epoch, base in engine.ends(found.id).epochs]
-            first = made.load(found.start, found.durable, epochs)
-            for count, record in enumerate(self.each(found, first), 1):
-                made.add(Address(record.address), record.position, 1)
-                if count % INDEX_STEP == 0 and made.pending:
-                    self._work_index(found, made, INDEX_STEP)
-            found.index = made
-        return found.index
-
-    def drop_index(self, found: Stream) -> None:
-        """It is not true any more, nor are its files."""
-        found.index = None
-        asides = self.engine_of(found.config).asides(found.id)
-        for name in asides.names() if asides is not None else ():
-            if asides is not None and name.endswith(SUFFIX):
-                asides.remove(name)
-
-    def _work_index(self, found: Stream, index: AddressIndex, added: int) -> None:
-        epochs = [(int(epoch), int(base)) for epoch, base in self.engine_of(found.config).ends(found.id).epochs]
-        try:
-            index.work(added, found.start, found.durable, epochs, found.gone)
-        except Unsound:
-            found.index = None
-        except OSError:
-            index.stay()
-
-    def _index_batch(self, found: Stream, batch: Batch) -> None:
-        assert found.index is not None
-        try:
-            for record in batches.decode(batch, found.key.name):
-                found.index.add(Address(record.address), record.position, 1)
-        except BatchError:
-            pass  # opaque to us: its records are not addressable, Kafka clients see them as they are
 
     def _message_ids(self, found: Stream, window_ms: int = 120_000) -> MessageIds:
         if found.ids is None:
@@ -560,7 +512,7 @@ class StreamLayer:
             found.pending = []
             found.pending_bytes = 0
             if found.index is not None and found.index.pending:
-                self._work_index(found, found.index, found.next - found.pending_base)
+                self.indexes.work(found, found.index, found.next - found.pending_base)
             if found.config.durability is Durability.MEMORY:
                 memory.append(part)
             else:
@@ -670,7 +622,7 @@ class StreamLayer:
         self._ready = []
         self.removal = Removal(self)
         self.compaction = Compaction(self)
-        self._blocks = BlockCache(BLOCKS_BYTES_MAX)
+        self.indexes = Indexes(self)
         for found in self.streams.values():
             if found.config.durability is not Durability.MEMORY:
                 found.start = found.next = found.written = found.durable = 0

@@ -94,7 +94,7 @@ class Limits:
     def settle(self, layer: StreamLayer, found: Stream) -> None:
         """Take what is too much under limits that have changed."""
         if self.config.address_records_max >= 0:
-            for address in layer.ask(found, lambda index: [one for one, _ in index.entries()]):
+            for address in layer.indexes.ask(found, lambda index: [one for one, _ in index.entries()]):
                 self._bound(layer, found, address)
         if self.config.exact_limits:
             self._bound_front(layer, found)
@@ -102,7 +102,7 @@ class Limits:
     def _of(self, layer: StreamLayer, found: Stream, address: Address) -> list[int]:
         known = self._addresses.get(address)
         if known is None:
-            there = layer.ask(found, lambda index: index.count(address, found.start, found.next, found.gone))
+            there = layer.indexes.ask(found, lambda index: index.count(address, found.start, found.next, found.gone))
             known = [there, found.start]
             self._addresses[address] = known
             if len(self._addresses) > ADDRESSES_MAX:
@@ -126,7 +126,7 @@ class Limits:
             layer.removal.mark(found, taken)
 
     def _first(self, layer: StreamLayer, found: Stream, address: Address, start: int) -> int:
-        return layer.ask(found, lambda index: index.first(address, start, found.next, found.gone))
+        return layer.indexes.ask(found, lambda index: index.first(address, start, found.next, found.gone))
 
     def _bound_front(self, layer: StreamLayer, found: Stream) -> None:
         config = self.config

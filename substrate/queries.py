@@ -57,9 +57,9 @@ def _last(
 ) -> int:
     gone = found.gone
     if address is not None:
-        return layer.ask(found, lambda index: index.last(address, start, end, gone))
+        return layer.indexes.ask(found, lambda index: index.last(address, start, end, gone))
     if pattern is not None:
-        return layer.ask(
+        return layer.indexes.ask(
             found,
             lambda index: max(
                 (last_in(some, start, end, gone) for one in _matching(index, pattern) for some in one[1]), default=-1
@@ -89,7 +89,7 @@ def _next(
     layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
 ) -> int:
     if address is not None:
-        return layer.ask(found, lambda index: index.first(address, start, end, found.gone))
+        return layer.indexes.ask(found, lambda index: index.first(address, start, end, found.gone))
     if pattern is None and not _compacted(found):
         first = found.gone.beyond(start)
         return first if first < end else -1
@@ -112,7 +112,7 @@ def _next(
         at = header.base_offset + header.last_offset_delta + 1
     if at >= end:
         return -1
-    return layer.ask(
+    return layer.indexes.ask(
         found,
         lambda index: min(
             (
@@ -130,9 +130,9 @@ def _count(
     layer: StreamLayer, found: Stream, address: Address | None, pattern: Pattern | None, start: int, end: int
 ) -> int:
     if address is not None:
-        return layer.ask(found, lambda index: index.count(address, start, end, found.gone))
+        return layer.indexes.ask(found, lambda index: index.count(address, start, end, found.gone))
     if pattern is not None:
-        return layer.ask(
+        return layer.indexes.ask(
             found,
             lambda index: sum(
                 count_in(some, start, end, found.gone) for one in _matching(index, pattern) for some in one[1]
@@ -177,7 +177,7 @@ def _addresses(
                 made.append((one, count, max(last_in(some, start, end, found.gone) for some in pieces)))
         return tuple(made)
 
-    return layer.ask(found, table)
+    return layer.indexes.ask(found, table)
 
 
 def find_time(layer: StreamLayer, found: Stream, time_ms: int, limit: int) -> int:
