@@ -97,6 +97,7 @@ fuzz: setup
 crash: setup
 	@echo "crash: power cuts at every write, fsync and rename of a trace: STATES=$(STATES) SEED=$(SEED)"
 	@$(BIN)/python -m conformance.crash_points --seed $(SEED) --states $(STATES) $(ARGS)
+	@$(BIN)/python -m conformance.removal_points --seed $(SEED) --states $(STATES)
 
 rot: setup
 	@echo "rot: flipped bits, cut and older files: STATES=$(STATES) SEED=$(SEED)"
