@@ -131,13 +131,13 @@ class Limits:
     def _bound_front(self, layer: StreamLayer, found: Stream) -> None:
         config = self.config
         excess = live(found) - config.retention_records if config.retention_records >= 0 else 0
-        if config.retention_bytes < 0:
+        if config.retention_bytes < 0 and self._bytes < 0:
             if excess > 0:
                 layer.removal.forward(found, beyond_oldest(found, excess))
             return
         start = found.start
         total = self.bytes(layer, found)
-        while excess > 0 or total > config.retention_bytes:
+        while excess > 0 or 0 <= config.retention_bytes < total:
             position, size, _ = self._oldest(layer, found, start)
             if position < 0:
                 break
