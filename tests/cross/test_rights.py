@@ -4,8 +4,11 @@ protocol's own words, and who is nobody does not come in."""
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import pathlib
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -437,6 +440,41 @@ def test_redis_lets_nobody_in_without_credentials(gateway: GatewayProcess) -> No
         pytest.raises(redis.exceptions.AuthenticationError),
     ):
         client.get("orders:eu")
+
+
+# HTTP
+
+
+def http(
+    gateway: GatewayProcess, user: str | None, path: str, body: bytes | None = None, password: str = PASSWORD
+) -> int:
+    """The status."""
+    request = urllib.request.Request(f"http://{gateway.http}{path}", body)
+    if user is not None:
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
+    if body is not None:
+        request.add_header("Content-Type", "application/octet-stream")
+    try:
+        with urllib.request.urlopen(request, timeout=DEADLINE_S) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_http_does_what_it_may(topics: GatewayProcess) -> None:
+    places = ("orders/eu", "orders/closed/eu", "others", "_thalweg/control")
+    published = [http(topics, "writer", f"/api/publish?address={place}", b"x") for place in places]
+    assert published == [200, 403, 403, 403]
+    asked = [http(topics, user, "/api/records?stream=orders") for user in ("reader", "writer", "nothing")]
+    assert asked == [200, 403, 403]
+    assert http(topics, "reader", "/api/records?stream=others") in (403, 404)
+    assert http(topics, "reader", "/api/streams", b'{"name": "orders/mine"}') == 403
+
+
+@pytest.mark.parametrize(("user", "password"), [("root", "wrong"), ("nobody", PASSWORD), (None, "")])
+def test_http_lets_nobody_else_in(gateway: GatewayProcess, user: str | None, password: str) -> None:
+    assert http(gateway, user, "/api/streams", password=password) == 401
+    assert http(gateway, user, "/readyz", password=password) == 200
 
 
 # all of them
