@@ -92,7 +92,7 @@ sim: setup
 
 fuzz: setup
 	@echo "fuzz: each codec and session for SECONDS_EACH=$(SECONDS_EACH) seconds, SEED=$(SEED)"
-	@$(BIN)/python -m conformance.fuzz --seed $(SEED) --seconds $(SECONDS_EACH) $(ARGS)
+	@$(BIN)/python -m conformance.fuzz --seed $(SEED) --seconds $(SECONDS_EACH) --jobs $$(nproc) $(ARGS)
 
 crash: setup
 	@echo "crash: power cuts at every write, fsync and rename of a trace: STATES=$(STATES) SEED=$(SEED)"
@@ -109,7 +109,8 @@ faults: setup
 
 conformance: setup
 	@echo "conformance: real clients, feature by feature, on ours and on the real servers; kept in docs/conformance.json"
-	@$(BIN)/thalweg conformance --save docs/conformance.json $(ARGS)
+	@status=0; $(BIN)/thalweg conformance --save docs/conformance.json $(ARGS) || status=$$?; \
+	$(BIN)/python tools/write_docs.py; exit $$status
 
 kill: setup
 	@echo "kill: SIGKILL of the real process under load on four protocols: ROUNDS=$(ROUNDS) SEED=$(SEED)"
