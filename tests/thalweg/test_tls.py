@@ -45,9 +45,9 @@ def config(made: Certificates, tls_first: str = "never", **more: str) -> Config:
     return Config(
         data=":memory:",
         tls=Tls(**{**made.keys(), **more}),
-        kafka=Kafka(listen="off", tls_listen=ANY),
+        kafka=Kafka(listen=ANY, tls_listen=ANY),
         nats=Nats(listen=ANY, tls_listen=ANY, tls_first=tls_first),
-        mqtt=Mqtt(listen="off", tls_listen=ANY),
+        mqtt=Mqtt(listen=ANY, tls_listen=ANY),
         resp=Resp(listen=ANY, tls_listen=ANY),
     )
 
@@ -174,7 +174,7 @@ def test_plain_bytes_on_a_tls_listener_cost_their_connection(run, made, name, wo
     run(work())
 
 
-@pytest.mark.parametrize("name", ["nats", "resp"])
+@pytest.mark.parametrize("name", ["kafka", "nats", "mqtt", "resp"])
 def test_tls_on_a_plain_listener_is_an_error_to_the_client_and_to_nobody_else(run, made, name) -> None:
     async def work():
         async with Gateway(config(made)) as gateway:
