@@ -368,7 +368,11 @@ class JetStream:
         if not ranges:
             return 0
         self.touched(topic)
-        commit = self.world.remove(topic.streams[0], ranges)
+        return max(self.world.remove(topic.streams[0], ranges), self.released(topic, ranges))
+
+    def released(self, topic: Topic, ranges: list[tuple[int, int]]) -> int:
+        """Messages at these positions are gone: nobody owes them any more. Returns the commit to wait for."""
+        commit = 0
         for consumer in list(self.consumers_of(topic).values()):
             gone = [sequence for sequence in consumer.pending if _within(ranges, sequence - 1)]
             if gone:

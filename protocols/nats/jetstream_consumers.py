@@ -213,7 +213,10 @@ def _find_start(owner: JetStream, topic: Topic, config: Config, then: Callable[[
         probe = Consumer(topic.account, topic.streams[0], "", "", config, 0, 1)
 
         def found(lasts: list[int]) -> None:
-            then(Start(lasts[0] if lasts else upto + 1, upto, lasts))
+            if lasts:
+                then(Start(lasts[0], upto, lasts))
+            else:
+                _find_end(owner, topic, tail, lambda first: then(Start(first, upto, lasts)))
 
         jetstream_pull.find_lasts(owner, probe, upto, found)
 
@@ -260,7 +263,23 @@ def _find_last(owner: JetStream, topic: Topic, config: Config, tail: Tail, then:
 
         owner.query("last", topic.streams[0], told, pattern=pattern, end=int(tail.durable))
 
-    one_by_one(patterns, of, lambda: then(last[0] + 1 if last[0] >= 0 else tail.durable + 1))
+    def over() -> None:
+        if last[0] >= 0:
+            then(last[0] + 1)
+        else:
+            _find_end(owner, topic, tail, then)
+
+    one_by_one(patterns, of, over)
+
+
+def _find_end(owner: JetStream, topic: Topic, tail: Tail, then: Callable[[int], None]) -> None:
+    """Where a consumer of last messages begins if there are none: at the last sequence, or behind it in an empty stream."""
+
+    def found(answer: Answer) -> None:
+        first = answer.position + 1 if isinstance(answer, Found) and answer.position >= 0 else tail.durable + 1
+        then(max(int(tail.durable), first))
+
+    owner.query("next", topic.streams[0], found, end=int(tail.durable))
 
 
 def _make(

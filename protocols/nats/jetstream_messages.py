@@ -67,6 +67,13 @@ def message_delete(owner: JetStream, request: ApiRequest, names: list[str], repl
         elif sequence > tail.ordered:
             reply.refuse(errors.MESSAGE_DELETE.of(err="stream store EOF"))
         else:
+            owner.query("next", stream, first)
+
+    def first(found: Answer) -> None:
+        position = int(found.position) if isinstance(found, Found) else -1
+        if position < 0 or sequence <= position:
+            reply.refuse(errors.MESSAGE_DELETE.of(err="no message found"))
+        else:
             owner.query("count", stream, there, start=sequence - 1, end=sequence)
 
     def there(count: Answer) -> None:
@@ -116,6 +123,7 @@ def purge(owner: JetStream, request: ApiRequest, names: list[str], reply: Reply,
         if pattern is None and gone:
             owner.touched(topic)
             owner.world.trim(stream, Position(end if not keep else gone[-1] + 1))
+            commit = owner.released(topic, [(gone[0], gone[-1])])
         elif gone:
             commit = owner.remove(topic, [(first, first + count - 1) for first, count in ranges_of(gone)])
         reply.answer({"success": True, "purged": len(gone)}, commit)

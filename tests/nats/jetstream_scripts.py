@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -843,3 +844,79 @@ SCRIPTS: dict[str, list[Any]] = {
     ],
 }
 """Name -> steps; lists of steps among them are steps themselves (``flat``)."""
+
+
+def drained(stream: str, name: str, **request: Any) -> Callable[[Peer], None]:
+    """A pull that ends by itself, and all that it brings."""
+
+    def act(peer: Peer) -> None:
+        ended = sum(one[0] == b"HMSG" and one[-1].startswith(b"NATS/1.0 4") for one in peer.told.get(b"d", ()))
+        peer.step(pull(f"{stream}.{name}", {"batch": 100, "no_wait": True, **request}))
+        peer.until(b"d", lambda told: sum(o[0] == b"HMSG" and o[-1].startswith(b"NATS/1.0 4") for o in told) > ended)
+
+    return act
+
+
+def random_script(chance: random.Random, name: str) -> list[Any]:
+    """A stream of a random configuration, and what users may do to it in random order."""
+    subjects = [f"{name.lower()}.{token}" for token in ("a", "b", "c", "a.x")]
+    wanted = [*subjects, f"{name.lower()}.*", f"{name.lower()}.>", f"{name.lower()}.a.>", "other"]
+    config: dict[str, Any] = {"allow_direct": True, "allow_rollup_hdrs": True}
+    for field, values in (
+        ("max_msgs", [5, 20]), ("max_bytes", [200, 900]), ("max_msgs_per_subject", [1, 2]), ("discard", ["new"]),
+        ("retention", ["workqueue", "interest"]), ("max_msg_size", [30]), ("deny_delete", [True]),
+    ):  # fmt: skip
+        if chance.random() < 0.2:
+            config[field] = chance.choice(values)
+    if config.get("discard") == "new" and "max_msgs_per_subject" in config:
+        config.pop("max_bytes", None)  # README.md: what a replaced message frees is not what it had
+    steps: list[Any] = [create(name, **config), PULLED, DIRECT]
+    for _ in range(chance.randrange(10, 40)):
+        kind, sequence = chance.random(), chance.randrange(1, 25)
+        subject, pattern, who = chance.choice(subjects), chance.choice(wanted), chance.choice("pqr")
+        if kind < 0.45:
+            steps.append(put(subject, b"x" * chance.choice([0, 3, 31]), headers(chance, sequence)))
+        elif kind < 0.52:
+            steps.append(api(f"STREAM.MSG.DELETE.{name}", {"seq": sequence}))
+        elif kind < 0.58:
+            body = chance.choice([{}, {"keep": 2}, {"filter": pattern}, {"filter": pattern, "keep": 1}])
+            steps.append(api(f"STREAM.PURGE.{name}", body))
+        elif kind < 0.66:
+            body = chance.choice(
+                [{"seq": sequence}, {"last_by_subj": pattern}, {"seq": sequence, "next_by_subj": pattern}]
+            )
+            steps.append(api(f"STREAM.MSG.GET.{name}", body))
+        elif kind < 0.72:
+            steps.append(info(name, {"subjects_filter": ">", "deleted_details": True}))
+        elif kind < 0.8:
+            policy = chance.choice(["all", "last", "new", "last_per_subject"])
+            filters = {"filter_subject": pattern} if policy == "last_per_subject" or chance.random() < 0.5 else {}
+            extra = {"headers_only": True} if chance.random() < 0.2 else {}
+            acks = chance.choice(["explicit", "explicit", "all", "none"])
+            steps.append(consumer(name, who, deliver_policy=policy, ack_policy=acks, **filters, **extra))
+        elif kind < 0.9:
+            steps += [told(name, who), drained_if_there(name, who), told(name, who)]
+        else:
+            steps.append(api(f"CONSUMER.DELETE.{name}.{who}"))
+    return [*steps, settle(100), info(name, {"subjects_filter": ">", "deleted_details": True})]
+
+
+def drained_if_there(stream: str, name: str) -> Callable[[Peer], None]:
+    """A pull, if the consumer is there: what CONSUMER.INFO said last tells."""
+    pulled = drained(stream, name)
+
+    def act(peer: Peer) -> None:
+        if b'"error"' not in peer.told[b"api"][-1][-1]:
+            pulled(peer)
+
+    return act
+
+
+def headers(chance: random.Random, sequence: int) -> dict[str, str] | None:
+    kind = chance.random()
+    if kind < 0.6:
+        return None
+    return chance.choice([
+        {"Nats-Msg-Id": str(sequence % 4)}, {"Nats-Expected-Last-Sequence": str(sequence)}, {"Nats-Rollup": "sub"},
+        {"Nats-Expected-Last-Subject-Sequence": str(sequence % 6)}, {"A": "b", "C": "d"}, {"Nats-Rollup": "all"},
+    ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 
 from conformance.process import GatewayProcess
-from tests.nats.beside import told
-from tests.nats.jetstream_scripts import SCRIPTS, flat
+from tests.nats.beside import told, unmoved
+from tests.nats.jetstream_scripts import SCRIPTS, flat, random_script
 
+SEEDS = 60
 AT_A_TIME = 24
 """Scripts wait most of the time."""
 Told = dict[str, tuple[Future[Any], Future[Any]]]
@@ -36,3 +38,20 @@ def both(gateway: GatewayProcess, peer: Callable[[str], str]) -> Told:
 def test_jetstream_answers_as_the_real_server_answers(name: str, both: Told) -> None:
     ours, real = both[name]
     assert ours.result() == real.result()
+
+
+@pytest.mark.peer
+def test_random_scripts_are_answered_as_the_real_server_answers(
+    gateway: GatewayProcess, peer: Callable[[str], str]
+) -> None:
+    real = peer("nats-server")
+
+    def both_of(seed: int) -> tuple[Any, Any]:
+        script = flat(random_script(random.Random(seed), f"RND{seed}"))
+        both = told(gateway.nats, script, 1000 + seed), told(real, script, 1000 + seed)
+        moved = any(isinstance(step, bytes) and (b"PURGE" in step or b"Rollup" in step) for step in script)
+        return (unmoved(both[0]), unmoved(both[1])) if moved else both
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for seed, (ours, wanted) in enumerate(pool.map(both_of, range(SEEDS))):
+            assert ours == wanted, f"seed {seed}"
