@@ -99,7 +99,7 @@ Fetch 1 4-12 flexible 12
           first_offset int64
         preferred_read_replica int32 11+ =-1
         records records?
-ListOffsets 2 1-8 flexible 6
+ListOffsets 2 1-11 flexible 6
   request
     replica_id int32
     isolation_level int8 2+
@@ -109,6 +109,7 @@ ListOffsets 2 1-8 flexible 6
         partition_index int32
         current_leader_epoch int32 4+ =-1
         timestamp int64
+    timeout_ms int32 10+
   response
     throttle_time_ms int32 2+
     topics []

@@ -1,8 +1,9 @@
-"""ListOffsets 1-8, OffsetForLeaderEpoch 2-4: where in a partition to read.
+"""ListOffsets 1-11, OffsetForLeaderEpoch 2-4: where in a partition to read.
 
 * Timestamps that mean something: -1 latest (read_committed: the last stable offset), -2 earliest, -3 the record with the
-  largest timestamp (version 7), -4 earliest local (version 8; all is local). Any other: the first record that is not older,
-  found at record granularity; none: timestamp -1 and offset -1. What is not durable yet is not found.
+  largest timestamp (version 7), -4 earliest local (version 8; all is local), -5 latest tiered and -6 earliest to be tiered
+  (versions 9 and 11; nothing is). Any other: the first record that is not older, found at record granularity; none: timestamp
+  -1 and offset -1. What is not durable yet is not found.
 * Leader epochs are those under which the sequencer wrote (raised at each opening). OffsetForLeaderEpoch answers the
   largest epoch at or below the one asked for and where it ends.
 """
@@ -17,8 +18,8 @@ from protocols.kafka.exchange import Exchange
 from substrate.api import Answer, Found, Level, StreamId, Tail
 
 READ_COMMITTED = 1
-LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL = -1, -2, -3, -4
-FIRST_VERSION = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8}
+LATEST, EARLIEST, MAX_TIMESTAMP, EARLIEST_LOCAL, LATEST_TIERED, EARLIEST_PENDING = -1, -2, -3, -4, -5, -6
+FIRST_VERSION = {MAX_TIMESTAMP: 7, EARLIEST_LOCAL: 8, LATEST_TIERED: 9, EARLIEST_PENDING: 11}
 
 
 class Partitions:
@@ -98,10 +99,11 @@ class _ListOffset:
 
     def run(self, code: Code) -> None:
         time_ms = self.asked.timestamp
-        if not self.stream:
-            self._put(code)
-        elif time_ms < EARLIEST_LOCAL or self.exchange.version < FIRST_VERSION.get(time_ms, 0):
+        unknown = time_ms < EARLIEST_PENDING or self.exchange.version < FIRST_VERSION.get(time_ms, 0)
+        if unknown and code is not Code.TOPIC_AUTHORIZATION_FAILED:
             self._put(Code.UNSUPPORTED_VERSION)
+        elif not self.stream:
+            self._put(code)
         else:
             self.exchange.port.query("tail", self.stream, self.exchange.ask(self._tail))
 
@@ -116,6 +118,8 @@ class _ListOffset:
             self._put(code)
         elif time_ms == LATEST:
             self._put(Code.NONE, answer.stable if self.isolation == READ_COMMITTED else answer.committed)
+        elif time_ms in (LATEST_TIERED, EARLIEST_PENDING):
+            self._put(Code.NONE)
         elif time_ms in (EARLIEST, EARLIEST_LOCAL):
             self._put(Code.NONE, answer.start)
         else:

@@ -245,13 +245,11 @@ class Script:
 
     def list_offsets(self) -> None:
         name, index = self.place()
-        time_ms = self.chance.choice([-1, -2, -3, -4, 0, 1000, int(time.time() * 1000) + 10**9, -7])
-        version = self.chance.choice([1, 2, 4, 6, 7, 8])
+        time_ms = self.chance.choice([-1, -2, -3, -4, -5, -6, -7, 0, 1000, int(time.time() * 1000) + 10**9])
+        version = self.chance.choice([1, 2, 4, 6, 7, 8, 9, 10, 11])
         partitions = [{"partition_index": index, "timestamp": time_ms}]
-        if time_ms == -3 and (version < 7 or name in self.trimmed):
-            return  # it is no special time yet; Kafka finds records that are deleted
-        if time_ms in (-4, -7):
-            return  # Kafka judges these by texts that changed from version to version
+        if time_ms == -3 and name in self.trimmed:
+            return  # Kafka finds records that are deleted
         self.pair.ask("ListOffsets", version, True, topics=[{"name": name, "partitions": partitions}])
 
     def metadata(self) -> None:

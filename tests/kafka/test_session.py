@@ -417,6 +417,9 @@ def test_offsets_are_found_by_time_and_the_largest_timestamp(script: Script) -> 
     assert at(0) == (0, 0, 100) and at(101) == (0, 1, 101) and at(102) == (0, 2, 102) and at(103) == (0, -1, -1)
     assert at(-3) == (0, 2, 102)
     assert at(-3, version=6)[0] == Code.UNSUPPORTED_VERSION
+    assert at(-4, version=8) == (0, 0, -1) and at(-5, version=9) == at(-6, version=11) == (0, -1, -1)
+    for special, version in ((-4, 7), (-5, 8), (-6, 10), (-7, 11)):
+        assert at(special, version)[0] == Code.UNSUPPORTED_VERSION
 
 
 def test_the_end_of_an_epoch_is_told(script: Script) -> None:
