@@ -16,14 +16,19 @@ from substrate.api import (
     RESERVED,
     Account,
     Address,
+    Appended,
     Called,
     Commit,
+    Epoch,
+    ErrorCode,
     Failed,
     Group,
     Pattern,
     Position,
     Route,
     Sink,
+    StreamError,
+    StreamId,
     Topic,
 )
 from substrate.interest import Glob, Subscription, Tokens
@@ -220,6 +225,10 @@ class GatewayGuest(Guest):
     # requests
 
     def _publish(self, frame: frames.Publish) -> object:
+        answer = self._published(frame)
+        return answer if frame.token else NOTHING
+
+    def _published(self, frame: frames.Publish) -> object:
         fenced = self.fenced(frame.epoch)
         if fenced is not None:
             return fenced
@@ -230,15 +239,16 @@ class GatewayGuest(Guest):
         if route.stream:
             self.server.layer.relieve(frame.group.value_bytes)
             return acked(sequencer.publish(route, frame.group, "", frame.when), frame.ack)
+        nowhere = Appended(StreamId(0), Position(-1), Position(-1), self.server.layer.now_ms, Epoch(0))
         if address.split(b"/", 1)[0] == RESERVED:
-            return NOTHING
+            return StreamError(ErrorCode.DENIED, "reserved")
         self._muted = True
         try:
             sequencer.deliver(self._without_my_own(route, frame.queues), frame.group, "")
         finally:
             self._muted = False
             self._last = None
-        return NOTHING
+        return nowhere
 
     def _without_my_own(self, route: Any, queues: bool) -> Any:
         """A queue group that only this gateway has members of was served there."""

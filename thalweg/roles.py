@@ -151,6 +151,7 @@ class GatewayDriver(Driver):
     """A gateway's process."""
 
     on_lost: Callable[[str], None] = staticmethod(lambda reason: None)
+    stopping = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop, key: bytes, config: Config, factories: Any, users: Any) -> None:
         self._key = key
@@ -172,7 +173,7 @@ class GatewayDriver(Driver):
 
     def lost(self, reason: str) -> None:
         """See ``protocols.remote.FarHost``."""
-        self.note("substrate_links_lost", reason)
+        self.note("substrate_links_lost", "" if self.stopping else reason)
         for members in list(self.connections.values()):
             for connection in list(members):
                 connection.abort()
@@ -282,7 +283,10 @@ class GatewayRole(Gateway):
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        driver = self._driver
         await super().stop()
+        if isinstance(driver, GatewayDriver):
+            driver.stopping = True
         if self._link is not None:
             self._link.close("the gateway stops")
 

@@ -235,18 +235,22 @@ class RemoteStreams:
     def publish(
         self, account: Account, group: Group, ack: Ack, token: int, when: Conditions | None, session: int, queues: bool
     ) -> None:
-        """As ``Port.publish``: the sequencer finds out where the address leads."""
-        at = self._token(token)
-        self.ask(token, frames.Publish(at, self.epoch, account, ack, when, group, session, queues), True)
+        """As ``Port.publish``: the sequencer finds out where the address leads. Token 0: it says nothing."""
+        frame = frames.Publish(token, self.epoch, account, ack, when, group, session, queues)
+        if token:
+            self.ask(token, frame, True)
+        else:
+            self.say(frame)
 
     def call(self, executor: str, request: bytes, token: int, session: int) -> None:
         """Ask an executor; answered with CallAnswer."""
         self.ask(token, frames.Call(self._token(token), session, executor, request), True)
 
     def say(self, frame: Any) -> None:
-        """What is not answered."""
-        if self.ready:
-            self._out.send(frames.encode(frame))
+        """What is not answered; lost where there is no link, or too much is on its way."""
+        encoded = frames.encode(frame)
+        if self.ready and len(encoded) <= FRAME_BYTES_MAX and not (self._out.full and type(frame) is frames.Publish):
+            self._out.send(encoded)
 
     def read(
         self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int, filter: Pattern | None = None

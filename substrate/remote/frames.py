@@ -278,7 +278,7 @@ class Pong:
 
 @dataclass(slots=True)
 class Publish:
-    """Messages to wherever their address leads; answered like an append, or with base -1 if no stream captures them.
+    """Messages to wherever their address leads; answered like an append, unless the token is 0.
     Uncaptured ones have been given to the gateway's own subscribers already, but for queue groups (``queues``)."""
 
     KIND: ClassVar[int] = 23
