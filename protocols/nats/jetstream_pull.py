@@ -298,6 +298,19 @@ class Count:
             consumer.removed = removed if isinstance(removed, int) else 0
             if removed:
                 consumer.counted, consumer.counted_to = 0, consumer.look
+                if consumer.lasts is not None and consumer.look <= consumer.upto:
+                    find_lasts(self._owner, consumer, consumer.upto, self._left_lasts)
+                    return
+        self._count()
+
+    def _left_lasts(self, found: list[int]) -> None:
+        """Those that were removed are not delivered, and what was there before them neither."""
+        left = set(found)
+        self._consumer.lasts = [one for one in self._consumer.lasts or () if one in left]
+        self._count()
+
+    def _count(self) -> None:
+        consumer = self._consumer
         if consumer.counted_to > self._end:
             self._over()
             return
