@@ -135,13 +135,32 @@ def real(protocol: str, folder: pathlib.Path, until: contextlib.ExitStack) -> Ta
 
 
 def real_kafka(folder: pathlib.Path, until: contextlib.ExitStack) -> Target:
+    """One node with a listener that is open to everybody, and one for a user, by PLAIN and SCRAM-SHA-256."""
+    port, guarded, controller = free_port(), free_port(), free_port()
+    listeners = f"PLAINTEXT://127.0.0.1:{port},SASL_PLAINTEXT://127.0.0.1:{guarded}"
+    login = "org.apache.kafka.common.security"
+    settings = {
+        "controller.quorum.voters": f"1@127.0.0.1:{controller}",
+        "listeners": f"{listeners},CONTROLLER://127.0.0.1:{controller}",
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-256",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{login}.plain.PlainLoginModule required user_{USER}="{PASSWORD}";',
+        "listener.name.sasl_plaintext.scram-sha-256.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;",
+    }
     try:
         apache_kafka.jars()
-        server = until.enter_context(apache_kafka.ApacheKafka(folder))
+        server = apache_kafka.ApacheKafka(folder, settings)
+        server.port, server.address = port, f"127.0.0.1:{port}"
+        until.enter_context(server)
+        add = f"SCRAM-SHA-256=[iterations=4096,password={PASSWORD}]"
+        words = ["--bootstrap-server", server.address, "--alter", "--entity-type", "users", "--entity-name", USER]
+        apache_kafka.run_tool("kafka.admin.ConfigCommand", *words, "--add-config", add, timeout_s=60)
     except (apache_kafka.NoKafka, NotReady, subprocess.SubprocessError) as why:
         raise Unavailable(f"Apache Kafka: {str(why).splitlines()[0]}") from None
+    options = with_users(f"127.0.0.1:{guarded}")
     return Target(
-        "kafka://", {"kafka": server.address}, {"kafka": {}}, {"kafka": f"Apache Kafka {apache_kafka.VERSION}"}
+        "kafka://", {"kafka": server.address}, {"kafka": options}, {"kafka": f"Apache Kafka {apache_kafka.VERSION}"}
     )
 
 

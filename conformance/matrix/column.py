@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from conformance.matrix.cells import FAILED, PASSED, SKIPPED, Cells, Place, Program, Result, Skip, observation, words_of
 
-CELL_S_MAX = 40.0
+CELL_S_MAX = 60.0
 """Deadline of one cell, not a goal."""
 printing = threading.Lock()
 

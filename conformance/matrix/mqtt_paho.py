@@ -15,7 +15,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from conformance.matrix.cells import Cells, Place
 
 cells = Cells("mqtt", "paho-mqtt", "paho-mqtt", variants=("3.1", "3.1.1", "5"))
-WAIT_S = 15.0
+WAIT_S = 30.0
 VERSIONS = {"3.1": mqtt.MQTTv31, "3.1.1": mqtt.MQTTv311, "5": mqtt.MQTTv5}
 FIVE = ("5",)
 
@@ -394,7 +394,13 @@ def keep_alive(place: Place) -> object:
 def silent(place: Place) -> object:
     name = {"3.1": b"\x00\x06MQIsdp\x03", "3.1.1": b"\x00\x04MQTT\x04", "5": b"\x00\x04MQTT\x05"}[place.variant]
     identifier = place.name("c").encode()
-    body = name + b"\x02\x00\x01" + (b"\x00" if place.variant == "5" else b"") + len(identifier).to_bytes(2, "big") + identifier
+    body = (
+        name
+        + b"\x02\x00\x01"
+        + (b"\x00" if place.variant == "5" else b"")
+        + len(identifier).to_bytes(2, "big")
+        + identifier
+    )
     with socket.create_connection((place.host, place.port), timeout=WAIT_S) as connection:
         connection.sendall(bytes([0x10, len(body)]) + body)
         began = time.monotonic()

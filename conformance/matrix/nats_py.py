@@ -16,7 +16,7 @@ from nats.js.errors import APIError
 from conformance.matrix.cells import Cells, Place, said_by
 
 cells = Cells("nats", "nats-py", "nats-py")
-WAIT_S = 15.0
+WAIT_S = 30.0
 
 
 @asynccontextmanager

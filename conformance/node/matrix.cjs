@@ -6,7 +6,7 @@
 //
 // `node program.cjs ADDRESS VARIANT OPTIONS ONLY` prints {"version", "features"}, then a line of JSON for each cell as it ends.
 const crypto = require('node:crypto')
-const CELL_MS_MAX = 40_000
+const CELL_MS_MAX = 60_000
 const MESSAGE_CHARS = 300
 const programs = new Map()
 
@@ -65,7 +65,7 @@ async function refused(promise) {
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
-async function until(holds, ms = 20_000) {
+async function until(holds, ms = 30_000) {
   const deadline = Date.now() + ms
   for (;;) {
     const found = await holds()

@@ -2,7 +2,7 @@
 const { Kafka, logLevel, CompressionTypes, ConfigResourceTypes, AssignerProtocol } = require('kafkajs')
 const { cell, run, refused, until, sleep } = require('./matrix.cjs')
 
-const client = place => new Kafka({ clientId: 'matrix', brokers: [place.address], logLevel: logLevel.NOTHING, retry: { retries: 3, initialRetryTime: 50 } })
+const client = place => new Kafka({ clientId: 'matrix', brokers: [place.address], logLevel: logLevel.NOTHING, retry: { retries: 8, initialRetryTime: 50 } })
 
 async function withAdmin(place, use) {
   const admin = client(place).admin()
@@ -67,7 +67,7 @@ cell('produce: gzip', async place => {
 })
 
 cell('produce: headers, null key and value, timestamp', async place => {
-  const name = await topic(place)
+  const name = await topic(place, 1, { 'retention.ms': '-1' })  // the timestamp is of long ago
   await produce(place, name, [{ key: 'k', value: 'v', headers: { a: '1', b: ['2', '3'] }, timestamp: '1700000000123' }, { key: 'tombstone', value: null }])
   return (await consume(place, name, 2)).map(({ key, value, headers, timestamp, offset }, index) => [key, value, headers, index ? null : timestamp, offset])
 })
