@@ -52,7 +52,7 @@ ZSTD = 4
 
 RECORD_ERRORS_MAX = 100
 NO_TIMESTAMP = -1
-TEMPLATES_MAX = 1000
+TEMPLATES_MAX = 100
 """Answers' templates that a connection keeps."""
 STORED = struct.Struct(">ihqq")
 """Index, error code, base offset and log append time, as they follow one another in every version."""

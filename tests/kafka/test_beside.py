@@ -21,7 +21,7 @@ from conformance.process import GatewayProcess
 from tests.kafka.scripts import batch
 from tests.kafka.sockets import CLOSED, Wire, plain
 
-SEEDS = int(os.environ.get("BESIDE_SEEDS", "12"))
+SEEDS = int(os.environ.get("BESIDE_SEEDS", "8"))
 """More by hand: ``BESIDE_SEEDS=500 pytest tests/kafka/test_beside.py``."""
 STEPS = 40
 SETTINGS = {"auto.create.topics.enable": "false", "offsets.topic.num.partitions": "1"}

@@ -85,7 +85,7 @@ def test_a_batch_with_any_byte_changed_is_refused_or_stored_whole(data: st.DataO
 
 
 @given(st.data(), st.sampled_from([0, 1, 2, 3, 4]))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_sealed_batch_of_anything_is_refused_or_readable_where_it_must_be_looked_at(
     data: st.DataObject, codec: int
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_sealed_batch_of_anything_is_refused_or_readable_where_it_must_be_look
 @given(
     st.lists(st.binary(max_size=60), min_size=1, max_size=4), st.sampled_from(["PLAIN", "SCRAM-SHA-256"]), st.booleans()
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_tokens_of_anything_let_nobody_in(tokens: list[bytes], mechanism: str, bare: bool) -> None:
     gateway = harness()
     gateway.users = user("admin", "a password that chance does not find")
