@@ -42,10 +42,10 @@ def kill(call: Call, words: list[bytes]) -> bytes:
             raise CommandError("ERR No such client")
         call.keyspace.kill(found)
         return OK
-    if len(words) % 2:
-        raise CommandError(SYNTAX)
     skip_me = True
     for at in range(2, len(words), 2):
+        if at + 1 >= len(words):
+            raise CommandError(SYNTAX)
         option, value = words[at].upper(), words[at + 1]
         if option == b"ID":
             id = find_integer(value)
@@ -230,8 +230,10 @@ def genpass(call: Call, words: list[bytes]) -> bytes:
 def acl_log(call: Call, words: list[bytes]) -> bytes:
     if len(words) == 3 and words[2].upper() == b"RESET":
         return OK
-    if len(words) > 3 or (len(words) == 3 and integer_of(words[2]) < 0):
-        raise CommandError(SYNTAX)
+    if len(words) > 3:
+        raise CommandError("ERR unknown subcommand or wrong number of arguments for 'LOG'. Try ACL HELP.")
+    if len(words) == 3:
+        integer_of(words[2])
     return EMPTY
 
 
@@ -279,9 +281,10 @@ def empty(call: Call, words: list[bytes]) -> bytes:
 
 def slowlog_get(call: Call, words: list[bytes]) -> bytes:
     if len(words) > 3:
-        raise CommandError("ERR wrong number of arguments for 'slowlog|get' command")
-    if len(words) == 3 and integer_of(words[2]) < -1:
-        raise CommandError("ERR count should be greater than or equal to -1")
+        raise CommandError("ERR unknown subcommand or wrong number of arguments for 'GET'. Try SLOWLOG HELP.")
+    wrong = "ERR count should be greater than or equal to -1"
+    if len(words) == 3 and integer_of(words[2], wrong) < -1:
+        raise CommandError(wrong)
     return EMPTY
 
 
@@ -315,7 +318,7 @@ def replicaof(call: Call, words: list[bytes]) -> bytes:
 
 
 def failover(call: Call, words: list[bytes]) -> bytes:
-    raise CommandError("ERR FAILOVER requires connected replicas.")
+    raise CommandError(SYNTAX if len(words) > 1 else "ERR FAILOVER requires connected replicas.")
 
 
 def lolwut(call: Call, words: list[bytes]) -> bytes:

@@ -91,7 +91,7 @@ class Client:
         self.address = b"?:0"
         self.db = 0
         self.protocol = 2
-        self.last = b"NULL"
+        self.last = "NULL"
         self.user = b"default"
         self.all = True
         self.killed = False  # its next request closes it

@@ -107,7 +107,7 @@ def line(call: Call, client: Client) -> bytes:
             kinds.count(SHARD),
             -1,
             len(client.watches),
-            client.last.lower(),
+            client.last.encode(),
             client.user,
             client.protocol,
             client.library,

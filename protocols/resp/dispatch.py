@@ -263,7 +263,6 @@ class Dispatcher:
         keyspace = self.keyspace
         call = keyspace.call
         words = run.arguments(at)
-        client.last = words[0]
         try:
             reply = keyspace.perform(call, words)
         except BaseException:  # we are wrong: the session dies; what was done before must be recorded nevertheless

@@ -206,7 +206,7 @@ def existing_log(call: Call, key: bytes, make: bool = False) -> Log | None:
 
 
 def existing_group(log: Log | None, words: list[bytes]) -> Group:
-    group = log.groups.get(words[3]) if log is not None else None
+    group: Group | None = log.groups.get(words[3]) if log is not None else None
     if group is None:
         key, name = text_of(words[2]), text_of(words[3])
         raise CommandError(f"NOGROUP No such consumer group '{name}' for key name '{key}'")

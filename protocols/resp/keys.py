@@ -142,7 +142,6 @@ def ttl(call: Call, words: list[bytes]) -> bytes:
 
 
 def expire(call: Call, words: list[bytes]) -> bytes:
-    amount = integer_of(words[2])
     flags = {word.upper() for word in words[3:]}
     for word in words[3:]:
         if word.upper() not in (b"NX", b"XX", b"GT", b"LT"):
@@ -151,6 +150,7 @@ def expire(call: Call, words: list[bytes]) -> bytes:
         raise CommandError("ERR NX and XX, GT or LT options at the same time are not compatible")
     if b"GT" in flags and b"LT" in flags:
         raise CommandError("ERR GT and LT options at the same time are not compatible")
+    amount = integer_of(words[2])
     if call.name in ("expire", "expireat"):
         if not INTEGER_MIN // 1000 < amount < INTEGER_MAX // 1000:
             raise CommandError(invalid_expire(call.name))

@@ -279,6 +279,7 @@ class Keyspace:
             call.dirty = 0
             return self.failed(wrong_arity(found.name))
         call.begin(found.writes, found.name)
+        call.client.last = found.name
         assert found.handler is not None, f"{found.name} is the session's own"
         try:
             reply: bytes | Later | Block = found.handler(call, words)

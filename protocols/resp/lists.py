@@ -326,11 +326,13 @@ def lmpop(call: Call, words: list[bytes]) -> bytes | Block:
     left = side(rest[0])
     count = 1
     if len(rest) > 1:
-        if len(rest) != 3 or rest[1].upper() != b"COUNT":
+        if len(rest) == 2 or rest[1].upper() != b"COUNT":
             raise CommandError(SYNTAX)
         count = integer_of(rest[2], "ERR count should be greater than 0")
         if count <= 0:
             raise CommandError("ERR count should be greater than 0")
+        if len(rest) > 3:
+            raise CommandError(SYNTAX)
     for key in keys:
         items = call.find_list(key)
         if items is not None:

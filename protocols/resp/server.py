@@ -13,7 +13,7 @@ from typing import Any
 
 from protocols.resp.call import CHANNEL, PATTERN, SHARD, Call
 from protocols.resp.connection import VERSION
-from protocols.resp.errors import CommandError, wrong_arity
+from protocols.resp.errors import SYNTAX, CommandError
 from protocols.resp.notify import INVALID_CLASS, flags_of, text_of
 from protocols.resp.numbers import integer_of
 from protocols.resp.table import Handlers
@@ -62,7 +62,7 @@ def config_get(call: Call, words: list[bytes]) -> bytes:
 
 def config_set(call: Call, words: list[bytes]) -> bytes:
     if len(words) % 2:
-        raise CommandError(wrong_arity("config|set"))
+        raise CommandError(SYNTAX)
     known = parameters(call)
     wanted: dict[str, str] = {}
     for name_bytes, value_bytes in zip(words[2::2], words[3::2], strict=True):
@@ -216,6 +216,8 @@ def save(call: Call, words: list[bytes]) -> bytes:
 
 
 def bgsave(call: Call, words: list[bytes]) -> bytes:
+    if len(words) > 2 or (len(words) == 2 and words[1].upper() != b"SCHEDULE"):
+        raise CommandError(SYNTAX)
     return simple(b"Background saving started")
 
 

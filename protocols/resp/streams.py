@@ -200,9 +200,10 @@ def xrange(call: Call, words: list[bytes]) -> bytes | Later:
         start, end = range_id(first, True), range_id(last, False)
     count = -1
     if len(words) > 4:
-        if len(words) != 6 or words[4].upper() != b"COUNT":
-            raise CommandError(SYNTAX)
-        count = max(integer_of(words[5]), 0)
+        for at in range(4, len(words), 2):
+            if words[at].upper() != b"COUNT" or at + 1 == len(words):
+                raise CommandError(SYNTAX)
+            count = max(integer_of(words[at + 1]), 0)
     found = find_either(call, words[1])
     if found is None:
         return EMPTY

@@ -436,11 +436,13 @@ def zmpop(call: Call, words: list[bytes]) -> bytes | Block:
         raise CommandError(SYNTAX)
     count = 1
     if len(rest) > 1:
-        if len(rest) != 3 or rest[1].upper() != b"COUNT":
+        if len(rest) == 2 or rest[1].upper() != b"COUNT":
             raise CommandError(SYNTAX)
         count = integer_of(rest[2], "ERR count should be greater than 0")
         if count <= 0:
             raise CommandError("ERR count should be greater than 0")
+        if len(rest) > 3:
+            raise CommandError(SYNTAX)
     lowest = rest[0].upper() == b"MIN"
     for key in keys:
         ranking = call.find_zset(key)

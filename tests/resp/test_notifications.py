@@ -17,7 +17,19 @@ from tests.resp.oracle import REDIS, Peer, RedisPeer, keyspace_of, make_harness,
 from tests.resp.requests import make_commands
 from tests.resp.test_effects import replayed
 
-UNTOLD = (b"MULTI", b"EXEC", b"DISCARD", b"WATCH", b"FLUSHDB", b"SWAPDB", b"PUBLISH", b"RANDOMKEY", b"SPOP", b"SELECT", b"BITFIELD")
+UNTOLD = (
+    b"MULTI",
+    b"EXEC",
+    b"DISCARD",
+    b"WATCH",
+    b"FLUSHDB",
+    b"SWAPDB",
+    b"PUBLISH",
+    b"RANDOMKEY",
+    b"SPOP",
+    b"SELECT",
+    b"BITFIELD",
+)
 """Transactions (the marker would wait, too), chance, databases exchanged, and a string that BITFIELD made without a change (Redis adds the key and tells ``new`` alone)."""
 
 
