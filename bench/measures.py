@@ -89,8 +89,11 @@ def nats_round_trip(server: Server, seconds: float) -> Measure:
     )
 
 
-def jetstream_publish(size: int, window: int) -> Run:
-    """JetStream, file storage: publishes with at most ``window`` not yet acknowledged."""
+def jetstream_publish(size: int, window: int, own_inboxes: bool = False) -> Run:
+    """JetStream, file storage: publishes with at most ``window`` not yet acknowledged.
+
+    ``own_inboxes``: each has a reply subject of its own, as clients that wait for each acknowledgement have.
+    """
 
     def run(server: Server, seconds: float) -> Measure:
         config: dict[str, object] = {
@@ -100,7 +103,7 @@ def jetstream_publish(size: int, window: int) -> Run:
         return to_measure(
             run_generator(
                 "natsgen", "-p", server.ports["nats"], "-C", server.pid, "-m", "js", "-s", size, "-t", seconds,
-                "-w", window, "-J", json.dumps(config),
+                "-w", window, "-J", json.dumps(config), "-i", int(own_inboxes),
             )
         )  # fmt: skip
 

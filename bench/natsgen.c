@@ -6,13 +6,14 @@
 //       counts bytes: all messages of a run have one length.
 //   natsgen -p PORT -m rtt -s SIZE -n PINGS
 //       one connection publishes, another that subscribed receives: half a dozen bytes there and back to us.
-//   natsgen -p PORT -m js -s SIZE -t SECONDS [-n MESSAGES] -w WINDOW -J CONFIG [-C PID]
+//   natsgen -p PORT -m js -s SIZE -t SECONDS [-n MESSAGES] -w WINDOW -J CONFIG [-i 1] [-C PID]
 //       creates a JetStream stream BENCH of this CONFIG (JSON; its subjects hold js.>) and publishes with at most WINDOW
-//       publishes not yet acknowledged; an acknowledgement that holds an error is counted.
+//       publishes not yet acknowledged; an acknowledgement that holds an error is counted. -i 1: each publish of a window
+//       has a reply subject of its own, as clients that wait for each acknowledgement have.
 //   PID: of the server, for its CPU time.
 #include "gen.h"
 
-static int port = 4222, size = 128, subscribers = 0, subjects = 1, publishers = 1, pid = 0;
+static int port = 4222, size = 128, subscribers = 0, subjects = 1, publishers = 1, pid = 0, own_inboxes = 0;
 static long messages_max = 1000000000, ahead = 0;
 static double seconds = 2;
 static const char *mode = "pub", *subject = "bench.a.b", *stream_config = "";
@@ -210,10 +211,12 @@ static void run_jetstream(void) {
   while (read(fd, input, sizeof input) > 0) {}
 
   long window = ahead ? ahead : 512, sent = 0, acked = 0, errors = 0;
-  int line_bytes = snprintf(line, sizeof line, "PUB js.a _INBOX.g.a %d\r\n", size), frame_bytes = line_bytes + size + 2;
+  const char *form = own_inboxes ? "PUB js.a _INBOX.g.%06ld %d\r\n" : "PUB js.a _INBOX.g.a%.0ld %d\r\n";
+  int line_bytes = snprintf(line, sizeof line, form, 0L, size), frame_bytes = line_bytes + size + 2;
   char *chunk = malloc((size_t)frame_bytes * window);
   for (long i = 0; i < window; i++) {
     char *at = chunk + (size_t)i * frame_bytes;
+    snprintf(line, sizeof line, form, own_inboxes ? i : 0L, size);
     memcpy(at, line, line_bytes);
     memset(at + line_bytes, 'x', size);
     memcpy(at + line_bytes + size, "\r\n", 2);
@@ -269,7 +272,7 @@ static void run_jetstream(void) {
 
 int main(int argc, char **argv) {
   int option;
-  while ((option = getopt(argc, argv, "p:m:s:n:S:P:K:w:t:C:J:")) != -1) switch (option) {
+  while ((option = getopt(argc, argv, "p:m:s:n:S:P:K:w:t:C:J:i:")) != -1) switch (option) {
       case 'p': port = atoi(optarg); break;
       case 'm': mode = optarg; break;
       case 's': size = atoi(optarg); break;
@@ -281,6 +284,7 @@ int main(int argc, char **argv) {
       case 't': seconds = atof(optarg); break;
       case 'C': pid = atoi(optarg); break;
       case 'J': stream_config = optarg; break;
+      case 'i': own_inboxes = atoi(optarg); break;
       default: return 1;
     }
   if (subscribers + publishers > CONNECTIONS_MAX || size > 60000 || subjects < 1) return 1;

@@ -113,8 +113,13 @@ def cases() -> Iterator[Case]:
             yield Case("nats", title, measures.nats_publish(size, subscribers), "disk", "nats", goal)
     yield Case("nats", "NATS core 16 B to 1, 1,000 subjects", measures.nats_publish(16, 1, 1000), "disk", "nats")
     yield Case("nats", "NATS round trip 16 B", measures.nats_round_trip, "disk", "nats")
-    yield Case("nats", "JetStream 128 B, fsync before ack", measures.jetstream_publish(128, 1024), "disk", "nats-sync")
-    yield Case("nats", "JetStream 128 B, page cache", measures.jetstream_publish(128, 1024), "os", "nats")
+    yield Case(
+        "nats", "JetStream 128 B, fsync before ack", measures.jetstream_publish(128, 1024), "disk", "nats-sync", 3
+    )
+    yield Case("nats", "JetStream 128 B, page cache", measures.jetstream_publish(128, 1024), "os", "nats", 3)
+    yield Case(
+        "nats", "JetStream 128 B, page cache, own inboxes", measures.jetstream_publish(128, 1024, True), "os", "nats", 3
+    )
     for pipeline, goal in ((1, 0.9), (16, 1.0), (64, 1.3)):
         for command in ("set", "get", "incr"):
             run = measures.resp_command(command, pipeline)
