@@ -6,6 +6,9 @@ not describe is not listed, and asked for by name is TOPIC_AUTHORIZATION_FAILED 
 own operations (logs, the broker's configuration) need MANAGE on ``_thalweg``. Group names have no rights of their own: what a group
 does is judged by the topics it is done to.
 
+A topic also holds what was published beneath its address, so that Fetch wants READ for all that it captures: batches are given
+as they are, or not at all. Where WRITE does not hold throughout, the address that a producer gives a record is judged.
+
 What begins with ``_thalweg`` is not a customer's: a user whose rule names it may read it, nobody else finds it.
 """
 
@@ -16,11 +19,14 @@ from protocols.kafka.errors import Code
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.mapping import address_of, is_reserved, name_of
 from substrate.api import RESERVED, Address, Topic
+from substrate.interest import Tokens
 
 READ, WRITE, MANAGE = Right.READ, Right.WRITE, Right.MANAGE
 CLUSTER = Address(RESERVED)
 OPERATIONS = {READ: (3,), WRITE: (4,), MANAGE: (5, 6, 7, 11)}
 """AclOperation.java, behaviour: READ; WRITE; CREATE, DELETE, ALTER, ALTER_CONFIGS."""
+BENEATH = b"%#"
+"""None or more tokens, as in a topic's subjects."""
 DESCRIBE = (1 << 8) | (1 << 10)
 """DESCRIBE and DESCRIBE_CONFIGS: of whoever may do anything."""
 
@@ -61,6 +67,15 @@ def find(exchange: Exchange, name: str, right: Right | None) -> tuple[Topic | No
         return None, Code.TOPIC_AUTHORIZATION_FAILED
     topic = None if is_hidden(exchange, address, right) else topic_of(exchange, address)
     return topic, Code.UNKNOWN_TOPIC_OR_PARTITION if topic is None else Code.NONE
+
+
+def holds_throughout(exchange: Exchange, right: Right, topic: Topic) -> bool:
+    """Whether the right holds for every address that the topic captures, so that no record need be looked at."""
+    identity = exchange.session.identity
+    if identity is None or identity.all or is_reserved(topic.name):
+        return identity is not None
+    captured = [Tokens(one) for one in topic.subjects or (topic.name + b"/" + BENEATH,)]
+    return all(identity.may_all(right, one) and not identity.filtered(right, one) for one in captured)
 
 
 def listed(exchange: Exchange) -> list[tuple[Topic, str]]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import Any
 
 from protocols.api import Handle
-from protocols.kafka.access import READ, find
+from protocols.kafka.access import READ, find, holds_throughout
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from substrate.api import Answer, Batches, ErrorCode, Level, Position, StreamError, StreamId, Tail
@@ -219,6 +219,8 @@ def fetch(exchange: Exchange, message: Any) -> None:
 def _streams(exchange: Exchange, topic: Any) -> list[tuple[Any, StreamId, Code]]:
     """Each partition asked for with its stream, or 0 and why not."""
     found, code = find(exchange, topic.topic, READ)
+    if found is not None and not holds_throughout(exchange, READ, found):
+        found, code = None, Code.TOPIC_AUTHORIZATION_FAILED
     if found is None:
         return [(asked, StreamId(0), code) for asked in topic.partitions]
     streams = found.streams

@@ -25,13 +25,13 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from protocols.kafka.access import WRITE, find
+from protocols.kafka.access import WRITE, find, holds_throughout, may
 from protocols.kafka.compression import recompressed
 from protocols.kafka.errors import Code, refusal
 from protocols.kafka.exchange import Exchange
 from protocols.kafka.topic_config import LONG_MAX, Rules, rules
 from protocols.kafka.wire import LENGTH_AND_CORRELATION, response
-from substrate.api import Ack, Answer, Appended, ErrorCode, StreamError, Topic
+from substrate.api import Ack, Address, Answer, Appended, ErrorCode, StreamError, Topic
 from substrate.batch import (
     COMPRESSION,
     CONTROL,
@@ -142,6 +142,11 @@ class _Produce:
         # what is not the session's to keep is only borrowed
         batch: memoryview | bytearray = records if self.exchange.session.keeps_data else bytearray(records)
         held_to, now_ms = rules(topic), self.exchange.now_ns // 1_000_000
+        if not holds_throughout(self.exchange, WRITE, topic):
+            faults = self._addressed_wrongly(batch, topic)
+            if faults is not None:
+                answered(faults)
+                return
         if must_look(head, held_to, topic, now_ms):
             found = looked_at(batch, head, held_to, f"{name}-{index}", topic, now_ms)
             if not isinstance(found, memoryview | bytearray):
@@ -149,6 +154,20 @@ class _Produce:
                 return
             batch = found
         self.exchange.port.append(stream, batch, ACKS[self.acks], self.exchange.ask(answered))
+
+    def _addressed_wrongly(self, batch: memoryview | bytearray, topic: Topic) -> Refusal | Faults | None:
+        """Records that are to be published under addresses which this user may not write to."""
+        try:
+            check(batch)
+            addresses = [(record.position, record.address) for record in decode(batch, topic.name)]
+        except BatchError as error:
+            return Code.CORRUPT_MESSAGE if error.reason == "crc" else Code.INVALID_RECORD, str(error)
+        faults = tuple(
+            (position, "Not authorized to write to the record's address")
+            for position, address in addresses
+            if address != topic.name and not may(self.exchange, WRITE, Address(address))
+        )
+        return Faults(Code.TOPIC_AUTHORIZATION_FAILED, "Authorization failed.", faults) if faults else None
 
     def _finish(self) -> None:
         exchange = self.exchange

@@ -9,6 +9,7 @@ import struct
 from typing import Any
 
 import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from conformance.harness import Harness, user, users
 from protocols.kafka.errors import Code
@@ -316,6 +317,38 @@ def test_a_writer_writes_what_it_may(gateway: Harness, admin: Script) -> None:
     topics = [{"topic": name, "partitions": asked} for name in ("orders.eu", "private")]
     answer = script.ask("OffsetForLeaderEpoch", 3, topics=topics)
     assert [topic.partitions[0].error_code for topic in answer.topics] == [0, DENIED]
+
+
+def test_a_topic_that_holds_what_a_user_may_not_read_is_not_given(gateway: Harness, admin: Script) -> None:
+    admin.create("wide")
+    gateway.users = users(
+        user("top", "t", read=["wide"]),
+        user("whole", "w", read=["wide/#"]),
+        user("part", "p", read=["wide/#"], deny_read=["wide/secret/#"]),
+    )
+    codes = {name: logged_in(gateway, name, name[0]).fetch("wide").error_code for name in ("top", "whole", "part")}
+    assert codes == {"top": DENIED, "whole": 0, "part": DENIED}
+
+
+@pytest.mark.parametrize("codec", [0, 1])
+def test_a_record_is_not_published_under_an_address_that_is_denied(gateway: Harness, admin: Script, codec: int) -> None:
+    admin.create("orders")
+    script = logged_in(gateway, "writer", "w")
+
+    def addressed(*addresses: bytes) -> bytes:
+        builder = DefaultRecordBatchBuilder(2, codec, False, -1, -1, -1, 1 << 20)
+        for number, address in enumerate(addresses):
+            builder.append(number, 1000, None, b"x", [("thalweg-address", address)])
+        return bytes(builder.build())
+
+    assert script.produce("orders", addressed(b"orders/eu", b"orders/us")).error_code == 0
+    answer = script.produce("orders", addressed(b"orders/eu", b"orders/closed"))
+    assert answer.error_code == DENIED and [one.batch_index for one in answer.record_errors] == [1]
+    assert script.produce("orders", batch(b"plain")).error_code == 0
+    assert admin.produce("orders", addressed(b"orders/closed")).error_code == 0
+    spoilt = bytearray(addressed(b"orders/eu"))
+    spoilt[-1] ^= 1
+    assert script.produce("orders", bytes(spoilt)).error_code == Code.CORRUPT_MESSAGE
 
 
 def test_an_unacknowledged_write_that_is_not_allowed_closes(gateway: Harness, admin: Script) -> None:
