@@ -20,7 +20,6 @@ from __future__ import annotations
 import array
 import dataclasses
 import enum
-import functools
 import struct
 import sys
 import types
@@ -85,7 +84,6 @@ class Codec:
     """For the documentation."""
 
 
-@functools.cache
 def codec(kind: Any) -> Codec:
     """Of an annotation.
 
