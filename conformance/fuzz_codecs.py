@@ -25,7 +25,8 @@ Reader = Callable[[Sequence[bytes]], Found]
 
 
 def read_nats(pieces: Sequence[bytes]) -> Found:
-    frame, found, buffer = nats.Frame(), [], b""
+    found: Found = []
+    frame, buffer = nats.Frame(), b""
     for piece in pieces:
         buffer += piece
         at = 0
@@ -73,7 +74,8 @@ def read_mqtt(level: int) -> Reader:
 
 
 def read_resp(pieces: Sequence[bytes]) -> Found:
-    run, found, buffer = resp.Run(), [], bytearray()
+    found: Found = []
+    run, buffer = resp.Run(), bytearray()
     for piece in pieces:
         buffer += piece
         position = 0

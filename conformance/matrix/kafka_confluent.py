@@ -22,6 +22,9 @@ from conformance.matrix.cells import Cells, Place
 
 cells = Cells("kafka", "confluent-kafka", "confluent-kafka")
 WAIT_S = 35.0
+READ_COMMITTED: Any = {"isolation.level": "read_committed"}
+NEVER_RESET: Any = {"auto.offset.reset": "error"}
+TELL_ENDS: Any = {"enable.partition.eof": True}
 
 
 def admin(place: Place) -> AdminClient:
@@ -236,7 +239,7 @@ def transactions(place: Place) -> object:
         producer.flush(WAIT_S)
         ends(WAIT_S)
     produce(place, name, [b"last"])
-    return [message.value() for message in read(place, name, 2, **{"isolation.level": "read_committed"})]
+    return [message.value() for message in read(place, name, 2, **READ_COMMITTED)]
 
 
 @cells.add("consume: from an offset")
@@ -283,14 +286,14 @@ def out_of_range(place: Place) -> object:
     name = topic(place)
     produce(place, name, [b"only"])
     reset = [message.value() for message in read(place, name, 1, start=999)]
-    return [reset, refused(lambda: read(place, name, 1, start=999, **{"auto.offset.reset": "error"}))]
+    return [reset, refused(lambda: read(place, name, 1, start=999, **NEVER_RESET))]
 
 
 @cells.add("consume: the end of a partition")
 def partition_end(place: Place) -> object:
     name = topic(place)
     produce(place, name, [b"only"])
-    reader = consumer(place, **{"enable.partition.eof": True})
+    reader = consumer(place, **TELL_ENDS)
     reader.assign([TopicPartition(name, 0, 0)])
     told: list[object] = []
     deadline = time.monotonic() + WAIT_S
@@ -346,9 +349,9 @@ def rebalance(place: Place) -> object:
     name, members = topic(place, partitions=4), place.name("group")
     one, two = consumer(place, members), consumer(place, members)
     one.subscribe([name])
-    told = [settled(one, topic=name, each=[4])]
+    told: list[object] = [settled(one, topic=name, each=[4])]
     two.subscribe([name])
-    told.append(sorted(map(len, settled(one, two, topic=name, each=[2, 2]))))
+    told.append(sorted(len(parts) for parts in settled(one, two, topic=name, each=[2, 2])))
     one.close()
     told.append(settled(two, topic=name, each=[4]))
     two.close()
@@ -361,9 +364,9 @@ def cooperative(place: Place) -> object:
     settings = {"partition.assignment.strategy": "cooperative-sticky"}
     one, two = consumer(place, members, **settings), consumer(place, members, **settings)
     one.subscribe([name])
-    told = [settled(one, topic=name, each=[4])]
+    told: list[object] = [settled(one, topic=name, each=[4])]
     two.subscribe([name])
-    told.append(sorted(map(len, settled(one, two, topic=name, each=[2, 2]))))
+    told.append(sorted(len(parts) for parts in settled(one, two, topic=name, each=[2, 2])))
     one.close()
     two.close()
     return told
@@ -375,7 +378,7 @@ def static(place: Place) -> object:
     settings = {"group.instance.id": "instance-1"}
     one = consumer(place, members, **settings)
     one.subscribe([name])
-    told = [settled(one, topic=name, each=[2])]
+    told: list[object] = [settled(one, topic=name, each=[2])]
     one.close()
     again = consumer(place, members, **settings)
     again.subscribe([name])

@@ -26,6 +26,7 @@ class Peer:
         self.subscribed: asyncio.Queue[Any] = asyncio.Queue()
         self.connected: asyncio.Queue[Any] = asyncio.Queue()
         self.client.on_message = self.on_message
+        self.flags: Any = None
         self.client.on_subscribe = lambda client, mid, qos, properties: self.subscribed.put_nowait(list(qos))
         self.client.on_connect = lambda client, flags, reason, properties: self.connected.put_nowait((flags, reason))
 

@@ -138,7 +138,7 @@ def told(properties: Any) -> dict[str, Any]:
 def quiet(peer: Peer, by: Peer, topic: str) -> bool:
     """Nothing is waiting for the peer: what is published now is what it gets next."""
     by.publish(topic, b"marker")
-    return peer.messages.get(timeout=WAIT_S).payload == b"marker"
+    return bool(peer.messages.get(timeout=WAIT_S).payload == b"marker")
 
 
 @cells.add("publish: QoS 0")
@@ -313,7 +313,7 @@ def no_will(place: Place) -> object:
 @cells.add("session: resumed with what was missed")
 def resume(place: Place) -> object:
     topic, name = place.name("topic"), place.name("c")
-    expiry = {"SessionExpiryInterval": 100} if place.variant == "5" else {}
+    expiry: dict[str, Any] = {"SessionExpiryInterval": 100} if place.variant == "5" else {}
     with Peer(place, name, clean=False).start(**expiry) as reader:
         reader.subscribe(topic, 1)
         first = reader.connack[0].session_present
@@ -328,7 +328,7 @@ def resume(place: Place) -> object:
 @cells.add("session: a clean start forgets")
 def clean(place: Place) -> object:
     topic, name = place.name("topic"), place.name("c")
-    expiry = {"SessionExpiryInterval": 100} if place.variant == "5" else {}
+    expiry: dict[str, Any] = {"SessionExpiryInterval": 100} if place.variant == "5" else {}
     with Peer(place, name, clean=False).start(**expiry) as reader:
         reader.subscribe(topic)
     with Peer(place, name, clean=True) as reader:
@@ -351,7 +351,7 @@ def take_over(place: Place) -> object:
 @cells.add("session: what was not acknowledged comes again")
 def redelivered(place: Place) -> object:
     topic, name = place.name("topic"), place.name("c")
-    expiry = {"SessionExpiryInterval": 100} if place.variant == "5" else {}
+    expiry: dict[str, Any] = {"SessionExpiryInterval": 100} if place.variant == "5" else {}
     reader = Peer(place, name, clean=False)
     reader.client.manual_ack_set(True)
     reader.start(**expiry)
@@ -580,7 +580,7 @@ def options(place: Place) -> object:
         peer.subscribe(f"{root}/n", 1, {"noLocal": True})
         peer.publish(f"{root}/n", b"mine")
         other.publish(f"{root}/n", b"theirs")
-        seen = [peer.take()]
+        seen: list[Any] = [peer.take()]
         peer.subscribe(f"{root}/p", 1, {"retainAsPublished": True})
         other.publish(f"{root}/p", b"flagged", 1, True)
         seen.append(peer.take())

@@ -44,7 +44,7 @@ async def stream(place: Place, **config: Any) -> AsyncIterator[tuple[Any, str]]:
         await context.delete_stream(name)
 
 
-async def refused(call: Awaitable[Any]) -> object:
+async def refused(call: Awaitable[Any]) -> Any:
     try:
         return await call
     except APIError as error:
@@ -538,10 +538,11 @@ async def deliver_policies(place: Place) -> object:
         for number in range(6):
             await context.publish(f"{name}.{number % 2}", b"%d" % number)
         told = []
-        for number, config in enumerate((
+        configs: list[dict[str, Any]] = [
             {"deliver_policy": "all"}, {"deliver_policy": "last"}, {"deliver_policy": "last_per_subject"},
             {"deliver_policy": "by_start_sequence", "opt_start_seq": 4}, {"deliver_policy": "new"},
-        )):  # fmt: skip
+        ]  # fmt: skip
+        for number, config in enumerate(configs):
             reader = await context.pull_subscribe(f"{name}.>", f"d{number}", config=api.ConsumerConfig(**config))
             try:
                 told.append([message.data for message in await reader.fetch(10, timeout=0.3)])

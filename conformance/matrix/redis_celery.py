@@ -27,22 +27,21 @@ def working(place: Place, database: int) -> Iterator[Any]:
         task_always_eager=False, broker_transport_options={"visibility_timeout": 3600}, result_expires=60,
     )  # fmt: skip
 
-    @application.task(name="add")
     def add(left: int, right: int) -> int:
         return left + right
 
-    @application.task(name="total")
     def total(numbers: list[int]) -> int:
         return sum(numbers)
 
-    @application.task(name="fail", bind=True, max_retries=1, default_retry_delay=0)
     def fail(self: Any) -> None:
         try:
             raise ValueError("no")
         except ValueError as error:
             raise self.retry(exc=error, countdown=0) from error
 
-    application.tasks["add"].matrix = application
+    application.task(name="add")(add)
+    application.task(name="total")(total)
+    application.task(name="fail", bind=True, max_retries=1, default_retry_delay=0)(fail)
     with start_worker(
         application, perform_ping_check=False, pool="solo", loglevel="CRITICAL", shutdown_timeout=RESULT_S_MAX
     ):

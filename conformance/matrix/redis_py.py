@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from typing import Any
@@ -488,7 +489,7 @@ def notifications(place: Place) -> object:
     r.expire(key, 100)
     r.delete(key)
     r.set(key, 1, px=20)
-    told = []
+    told: list[object] = []
     deadline = time.monotonic() + BLOCKED_S
     while len(told) < 8 and time.monotonic() < deadline:
         if message := subscription.get_message(timeout=1):
@@ -612,7 +613,7 @@ def errors(place: Place) -> object:
         ["NOSUCH", "a", "b"], ["GET"], ["LPUSH", key, 1], ["SET", key, 1, "BAD"], ["EXPIRE", key, "x"], ["SETRANGE", key, -1, "x"],
         ["HELLO", 9], ["CONFIG", "NOSUCH"], ["EXEC"], ["XADD", key, "*", "a"], ["ZADD", key, "x", "m"], ["CLIENT", "KILL", "1.1.1.1:1"],
     )  # fmt: skip
-    return [error_of(lambda command=command: r.execute_command(*command)) for command in commands]
+    return [error_of(functools.partial(r.execute_command, *command)) for command in commands]
 
 
 @cells.add("connection: client kill and unblock")

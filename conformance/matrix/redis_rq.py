@@ -22,7 +22,7 @@ def divide(left: int, right: int) -> float:
     return left / right
 
 
-class Worker(SimpleWorker):
+class Worker(SimpleWorker):  # type: ignore[misc]
     def _install_signal_handlers(self) -> None:
         """Cells run in threads, where there are no signals."""
 
