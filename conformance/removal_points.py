@@ -115,6 +115,10 @@ class Trace:
 
     def _note(self, commit: int) -> None:
         now = shown(self.bench)
+        for stream in (LIMITED, PLAIN, MARKED):
+            held = sum(record_bytes(len(address), len(value or b"")) for address, value in now[stream].values())
+            if self.bench.layer.query("bytes", stream) != held:
+                raise Violation(f"stream {stream}: {self.bench.layer.query('bytes', stream)} bytes, {held} are there")
         self.life.shown[commit] = now
         for stream, records in now.items():
             self.life.appended.setdefault(stream, {}).update(records)

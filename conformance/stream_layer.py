@@ -1102,6 +1102,32 @@ def check_bytes_are_limited_to_the_record(make: Make) -> None:
     assert b.layer.query("bytes", ORDERS) == 3 * size + 16 + 7
 
 
+def check_bytes_are_told_of_any_stream(make: Make) -> None:
+    b = bench(make)
+    size = record_bytes(len(b"orders"), 10)
+    b.ordered(*[b"0123456789"] * 5)
+    assert b.layer.query("bytes", ORDERS) == 5 * size
+    b.ordered(b"0123456789")
+    b.layer.append_batch(ORDERS, client_batch(3, value=b"0123456789"))
+    b.ordered(b"0123456789")
+    b.layer.remove(ORDERS, [(1, 2), (8, 8)])
+    assert b.layer.query("bytes", ORDERS) == 7 * size
+    b.layer.remove(ORDERS, [(3, 3)])
+    b.layer.trim(ORDERS, Position(5))
+    b.turn()
+    for _ in range(2):
+        assert b.layer.query("bytes", ORDERS) == 4 * size
+        b.restart()
+
+
+def check_a_batch_of_several_addresses_is_one_append(make: Make) -> None:
+    b = bench(make, retention_records=5, discard_new=True, exact_limits=True, address_records_max=2)
+    builder = batches.BatchBuilder()
+    for number in range(6):
+        builder.add(START_MS, b"k", b"v", ((b"thalweg-address", b"orders/%d" % (number % 3)),))
+    assert b.layer.append_batch(ORDERS, bytearray(builder.finish(0, -1, 0))) == Rejected("records", 5)
+
+
 def check_what_is_new_is_rejected_where_the_limit_says_so(make: Make) -> None:
     config: dict[str, Any] = {
         "retention_records": 3,

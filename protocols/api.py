@@ -144,7 +144,8 @@ class Port(Protocol):
         ``pattern``, else of all: ``last`` -> Found; ``next`` -> Found (the first); ``count`` -> int;
         ``addresses`` -> tuple of (Address, count, last position), by address;
         ``removed`` -> int, positions that ``World.remove`` or a limit took; ``bytes`` -> int, of all records, each as a
-        JetStream file store counts it (``substrate.limits.record_bytes``).
+        JetStream file store counts it (``substrate.limits.record_bytes``; by the files' size where that would mean to read
+        very many).
         What was removed is never counted nor found."""
         ...
 

@@ -186,10 +186,10 @@ class StreamLayer:
             judged = self.judge(found.id, when)
             if judged is not None:
                 return judged
-        if found.limits is None:
+        if found.limits is None or not found.limits.active:
             return None
         try:
-            return found.limits.refuse(self, found, group.address, group.count, _group_bytes(group))
+            return found.limits.refuse(self, found, [(group.address, group.count, _group_bytes(group))])
         except EngineError as error:
             return StreamError(error.code, error.detail)
 
@@ -217,7 +217,7 @@ class StreamLayer:
         if when is not None and when.message_id is not None and found.ids is not None:
             found.ids.add(when.message_id, answer.base, self.now_ms)
         if found.limits is not None:
-            found.limits.appended(self, found, group.address, base, group.count, _group_bytes(group))
+            found.limits.appended(self, found, base, [(group.address, group.count, _group_bytes(group))])
         return answer
 
     def append_slices(
@@ -306,10 +306,9 @@ class StreamLayer:
         by_address: list[tuple[bytes, int, int]] = []
         try:
             judged = self._producers(found).judge(header, found, self) if header.producer_id >= 0 else None
-            if judged is None and found.limits is not None:
+            if judged is None and found.limits is not None and found.limits.active:
                 by_address = _by_address(batch, found)
-                for address, count, size in by_address:
-                    judged = judged or found.limits.refuse(self, found, address, count, size)
+                judged = found.limits.refuse(self, found, by_address)
         except EngineError as error:
             return StreamError(error.code, error.detail)
         if judged is not None:
@@ -346,9 +345,8 @@ class StreamLayer:
         if found.ids is not None:
             found.ids.last = None
         commit = Commit(0) if found.config.durability is Durability.MEMORY else self.commit_next
-        if found.limits is not None:
-            for address, count, size in by_address:
-                found.limits.appended(self, found, address, base, count, size)
+        if by_address and found.limits is not None:
+            found.limits.appended(self, found, base, by_address)
         return Appended(
             stream,
             Position(base),
@@ -361,9 +359,10 @@ class StreamLayer:
 
     def _doubt(self, found: Stream, producer: int) -> None:
         """What this producer sends next may have lost what came before it."""
-        known = self.doubted.setdefault(found.id, set())
-        if producer >= 0 and len(known) < DOUBTED_MAX:
-            known.add(producer)
+        if producer >= 0:
+            known = self.doubted.setdefault(found.id, set())
+            if len(known) < DOUBTED_MAX:
+                known.add(producer)
 
     def _refuse(self, found: Stream, size: int, count: int) -> StreamError | None:
         if count == 0:

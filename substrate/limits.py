@@ -12,9 +12,11 @@ Rules:
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from substrate.api import Address, Rejected, StreamConfig
+from substrate.engine import EngineError
 from substrate.intervals import Intervals
 
 if TYPE_CHECKING:
@@ -41,12 +43,17 @@ def size_of(record: Record) -> int:
     return record_bytes(len(record.address), len(record.value or b""), record.headers)
 
 
-def limits_of(config: StreamConfig) -> Limits | None:
-    """None: nothing is to be done when something is appended."""
+def limits(config: StreamConfig) -> bool:
+    """Whether something is to be done when something is appended."""
     front = config.retention_records >= 0 or config.retention_bytes >= 0
     if config.address_records_max >= 0 or (front and (config.discard_new or config.exact_limits)):
-        return Limits(config)
-    return Limits(config) if config.exact_limits and config.retention_ms >= 0 else None
+        return True
+    return config.exact_limits and config.retention_ms >= 0
+
+
+def limits_of(config: StreamConfig) -> Limits | None:
+    """None: there is nothing to enforce."""
+    return Limits(config) if limits(config) else None
 
 
 class Limits:
@@ -54,42 +61,57 @@ class Limits:
 
     def __init__(self, config: StreamConfig) -> None:
         self.config = config
+        self.active = limits(config)
+        """There is something to enforce; else only the bytes are kept, for who asks."""
         self._bytes = -1
-        """Of all records that are there; -1: not known."""
+        """Of the records that are there below ``_bytes_end``; -1: not known."""
+        self._bytes_end = 0
         self._front: deque[tuple[int, int, int]] = deque()
         """Position, bytes and time of some of the oldest records."""
         self._front_end = -1
         self._addresses: OrderedDict[Address, list[int]] = OrderedDict()
         """How many there are, and a position below which there is none."""
 
-    def refuse(self, layer: StreamLayer, found: Stream, address: bytes, count: int, size: int) -> Rejected | None:
-        """Whether ``count`` more records of ``size`` bytes in all are too many."""
+    def refuse(
+        self, layer: StreamLayer, found: Stream, by_address: Sequence[tuple[bytes, int, int]]
+    ) -> Rejected | None:
+        """Whether these are too many: of each address how many records more, and their bytes."""
         config = self.config
         replaced = 0
         if config.address_records_max >= 0:
-            there = self._of(layer, found, Address(address))[0]
-            if there + count > config.address_records_max:
-                if config.address_discard_new:
+            for address, count, _ in by_address:
+                over = self._of(layer, found, Address(address))[0] + count - config.address_records_max
+                if over > 0 and config.address_discard_new:
                     return Rejected("address_records", config.address_records_max)
-                replaced = there + count - config.address_records_max
-        if config.discard_new:
-            if 0 <= config.retention_records < live(found) + count - replaced:
-                return Rejected("records", config.retention_records)
-            if 0 <= config.retention_bytes < self.bytes(layer, found) + size - (size if replaced else 0):
-                return Rejected("bytes", config.retention_bytes)
+                replaced += max(over, 0)
+        if not config.discard_new:
+            return None
+        if 0 <= config.retention_records < live(found) + sum(one[1] for one in by_address) - replaced:
+            return Rejected("records", config.retention_records)
+        size = 0 if replaced else sum(one[2] for one in by_address)
+        if 0 <= config.retention_bytes < self.bytes(layer, found) + size:
+            return Rejected("bytes", config.retention_bytes)
         return None
 
-    def appended(self, layer: StreamLayer, found: Stream, address: bytes, base: int, count: int, size: int) -> None:
-        """Keep up with what was appended, and take what is too much."""
-        if self._bytes >= 0:
-            self._bytes += size
+    def appended(
+        self, layer: StreamLayer, found: Stream, base: int, by_address: Sequence[tuple[bytes, int, int]]
+    ) -> None:
+        """Keep up with what was appended, and take what is too much; where the log is rotten that is left."""
         config = self.config
-        if config.address_records_max >= 0:
-            if Address(address) in self._addresses:
+        if self._bytes >= 0 and self._bytes_end == base:
+            self._bytes += sum(one[2] for one in by_address)
+            self._bytes_end = found.next
+        for address, count, _ in by_address:
+            if config.address_records_max >= 0 and Address(address) in self._addresses:
                 self._addresses[Address(address)][0] += count
-            self._bound(layer, found, Address(address))
-        if config.exact_limits and not config.discard_new:
-            self._bound_front(layer, found)
+        try:
+            if config.address_records_max >= 0:
+                for address, _, _ in by_address:
+                    self._bound(layer, found, Address(address))
+            if config.exact_limits and not config.discard_new:
+                self._bound_front(layer, found)
+        except EngineError:
+            return
 
     def settle(self, layer: StreamLayer, found: Stream) -> None:
         """Take what is too much under limits that have changed."""
@@ -133,7 +155,7 @@ class Limits:
         excess = live(found) - config.retention_records if config.retention_records >= 0 else 0
         if config.retention_bytes < 0 and self._bytes < 0:
             if excess > 0:
-                layer.removal.forward(found, beyond_oldest(found, excess))
+                self._forward(layer, found, beyond_oldest(found, excess), -1)
             return
         start = found.start
         total = self.bytes(layer, found)
@@ -152,28 +174,37 @@ class Limits:
         if config.retention_ms < 0 or not config.exact_limits:
             return -1
         start = found.start
-        total = self._bytes
+        known = self._bytes >= 0
+        total = self.bytes(layer, found) if known else 0
         while True:
             position, size, time_ms = self._oldest(layer, found, start)
             if position < 0 or time_ms + config.retention_ms > now_ms:
                 break
             start = position + 1
             total -= size
-        self._forward(layer, found, start, total)
+        self._forward(layer, found, start, total if known else -1)
         return time_ms + config.retention_ms if position >= 0 else -1
 
     def _forward(self, layer: StreamLayer, found: Stream, start: int, total: int) -> None:
         if start > found.start:
-            self._bytes = max(total, 0) if self._bytes >= 0 else -1
+            self._bytes = total
             self._addresses.clear()
             layer.removal.forward(found, start)
 
     def bytes(self, layer: StreamLayer, found: Stream) -> int:
-        """Of all records that are there."""
+        """Of all records that are there: each is read once at most."""
         if self._bytes < 0:
+            self._bytes, self._bytes_end = 0, found.start
+        if self._bytes_end < found.next:
             gone = found.gone
-            self._bytes = sum(size_of(one) for one in layer.each(found, found.start) if one.position not in gone)
+            more = layer.each(found, max(self._bytes_end, found.start))
+            self._bytes += sum(size_of(one) for one in more if one.position not in gone)
+            self._bytes_end = found.next
         return self._bytes
+
+    def unread(self, found: Stream) -> int:
+        """Positions that ``bytes`` would read."""
+        return found.next - (max(self._bytes_end, found.start) if self._bytes >= 0 else found.start)
 
     def _oldest(self, layer: StreamLayer, found: Stream, start: int) -> tuple[int, int, int]:
         """Position, bytes and time of the first record at or after ``start``; position -1: there is none."""
@@ -200,18 +231,25 @@ class Limits:
         self._addresses.clear()
 
     def _subtract(self, layer: StreamLayer, found: Stream, ranges: list[tuple[int, int]]) -> None:
-        if self._bytes < 0:
+        ranges = [(start, min(end, self._bytes_end)) for start, end in ranges if start < self._bytes_end]
+        if self._bytes < 0 or not ranges:
             return
         if sum(end - start for start, end in ranges) > SUBTRACT_MAX:
             self._bytes = -1
             return
-        gone = found.gone
-        for start, end in ranges:
-            at = start
-            while at < end:
-                records = layer.records_at(found, at)
-                self._bytes -= sum(size_of(one) for one in records if one.position < end and one.position not in gone)
-                at = records[-1].position + 1 if records else layer.batch_end(found, at)
+        try:
+            self._bytes -= sum(self._bytes_of(layer, found, start, end) for start, end in ranges)
+        except EngineError:
+            self._bytes = -1
+
+    def _bytes_of(self, layer: StreamLayer, found: Stream, start: int, end: int) -> int:
+        total = 0
+        at = start
+        while at < end:
+            records = layer.records_at(found, at)
+            total += sum(size_of(one) for one in records if one.position < end and one.position not in found.gone)
+            at = records[-1].position + 1 if records else layer.batch_end(found, at)
+        return total
 
 
 def live(found: Stream) -> int:

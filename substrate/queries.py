@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from substrate.layer import StreamLayer
     from substrate.streams import Stream
 
+READ_MAX = 100_000
+"""Records that are read to sum their bytes; of more, in a stream without limits, the answer is an estimate."""
 NEAR_BYTES = 64 * 1024
 """``next`` by pattern reads so much of the log before it asks the index: what is looked for is mostly near."""
 
@@ -40,7 +42,11 @@ def query(
     if kind == "removed":
         return found.gone.count(start, end)
     if kind == "bytes":
-        return (found.limits or Limits(found.config)).bytes(layer, found)
+        if found.limits is None:
+            found.limits = Limits(found.config)  # from here on it is kept up
+        if not found.limits.active and found.limits.unread(found) > READ_MAX:
+            return _bytes_about(layer, found)
+        return found.limits.bytes(layer, found)
     if kind == "last":
         return Found(Position(_last(layer, found, address, pattern, start, end)))
     if kind == "next":
@@ -50,6 +56,13 @@ def query(
     if kind == "addresses":
         return _addresses(layer, found, address, pattern, start, end)
     return StreamError(ErrorCode.UNSUPPORTED, kind)
+
+
+def _bytes_about(layer: StreamLayer, found: Stream) -> int:
+    """By what the segments take, less the part that is gone."""
+    held = sum(segment.bytes for segment in layer.segments(found))
+    there = max(found.next - found.start, 1)
+    return held * (there - found.gone.count(found.start, found.next)) // there
 
 
 def _last(
