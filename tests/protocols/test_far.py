@@ -18,6 +18,7 @@ from substrate.address import RESP
 from substrate.api import DEFAULT_ACCOUNT, Called, CreateTopic, ErrorCode, StreamError
 from substrate.group import Group
 from substrate.interest import Glob, Tokens
+from substrate.memory import MemoryEngine
 from substrate.remote.codec import FrameError
 from substrate.remote.objects import Objects
 from substrate.remote.server import GONE_NS
@@ -294,3 +295,50 @@ def test_groups_and_patterns_travel() -> None:
     assert again.headers == [(), ((b"h", None),)]
     assert TRAVELLING.decode(TRAVELLING.encode(Tokens(b"a/%>", True))).text == b"a/%>"
     assert Glob(b"a:*", RESP.text).matches(b"a/b")  # type: ignore[arg-type]
+
+
+# the sequencer's disk
+
+
+def test_a_full_disk_at_the_sequencer_refuses_writes_and_goes_on_reading(two: tuple[FarHarness, FarHarness]) -> None:
+    one, other = two
+    client, streams = one.connect("resp"), nats(other)
+    assert ask(client, resp("SET", "k", "v")) == b"+OK\r\n"
+    config = b'{"name":"orders","subjects":["orders.>"]}'
+    ask(streams, b"PUB $JS.API.STREAM.CREATE.orders %d\r\n%s\r\n" % (len(config), config))
+    engine = one.centre.sequencer.layer.engine
+    reserve = engine.reserve
+    engine.reserve = lambda size: False  # type: ignore[method-assign]
+    one.centre.begin()
+    one.centre.sequencer.calls.checked = False
+    assert ask(client, resp("SET", "k", "w")).startswith(b"-")
+    assert b"err_code" in ask(streams, b"SUB r 1\r\nPUB orders.1 r 1\r\nx\r\n")
+    engine.reserve = reserve  # type: ignore[method-assign]
+    assert ask(client, resp("GET", "k")) == b"$1\r\nv\r\n"
+    assert ask(client, resp("SET", "k", "w")) == b"+OK\r\n"
+    assert b'"seq":1' in ask(streams, b"PUB orders.1 r 1\r\nx\r\n")
+
+
+def test_what_was_not_durable_when_the_disk_failed_is_answered_by_nobody() -> None:
+    """Its connections end, at every gateway; the others go on in the new epoch."""
+    engine = MemoryEngine(delayed=True)
+    one = FarHarness(TRAVELLING, engine=engine)
+    engine.flush()
+    one.run()
+    waiting, idle = nats(one), nats(one)
+    config = b'{"name":"orders","subjects":["orders.>"]}'
+    ask(idle, b"SUB made 1\r\nPUB $JS.API.STREAM.CREATE.orders made %d\r\n%s\r\n" % (len(config), config))
+    engine.flush()
+    one.run()
+    assert b"stream_create_response" in idle.read()
+    assert ask(waiting, b"SUB r 1\r\nPUB orders.1 r 1\r\nx\r\nPING\r\n").count(b'"seq"') == 0
+    engine.fail("told to")
+    one.run()
+    assert waiting.closed and not idle.closed
+    one.centre.advance(3_000)
+    engine.flush()
+    one.run()
+    answer = ask(idle, b"SUB r 2\r\nPUB orders.1 r 1\r\nx\r\nPING\r\n")
+    engine.flush()
+    one.run()
+    assert b'"seq":1' in answer + idle.read()
