@@ -10,6 +10,7 @@ from protocols.resp import (
     bits,
     connection,
     describing,
+    dumps,
     geo,
     groups,
     hashes,
@@ -34,7 +35,7 @@ from protocols.resp.table import Command, Handler, internal, read_table
 
 FAMILIES = (
     strings, keys, hashes, lists, sets, zsets, zsets_algebra, streams, transactions, pubsub, connection, server,
-    describing, bits, hyperloglog, geo, sorting, groups, admin, scripting,
+    describing, bits, hyperloglog, geo, sorting, groups, admin, scripting, dumps,
 )  # fmt: skip
 OWN = frozenset(
     [

@@ -115,7 +115,7 @@ REFUSED = [
     ("MONITOR", "ERR MONITOR is not supported by this server"),
     ("CLIENT TRACKING ON", "ERR CLIENT TRACKING is not supported by this server"),
     ("FCALL f 0", "ERR unknown command 'FCALL', with args beginning with: 'f' '0' "),
-    ("DUMP a", "ERR unknown command 'DUMP', with args beginning with: 'a' "),
+    ("RESTORE a 0 xyz", "ERR DUMP payload version or checksum are wrong"),
 ]
 
 
