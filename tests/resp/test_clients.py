@@ -228,6 +228,13 @@ def test_a_restart_finds_everything_again(start_gateway: Callable[..., GatewayPr
     client.zadd("z", {"a": 1.5})
     client.xadd("x", {"f": "v"})
     client.set("soon", 1, px=50)
+    client.xgroup_create("x", "g", id="0")
+    client.xreadgroup("g", "me", {"x": ">"})
+    client.pfadd("hll", *range(100))
+    client.setbit("bits", 9, 1)
+    client.geoadd("places", (13.361389, 38.115556, "Palermo"))
+    client.config_set("notify-keyspace-events", "KEA")
+    assert client.eval("return redis.call('incrby', KEYS[1], 5)", 1, "scripted") == 5
     client.close()
     server.restart(kill=True)
     client = redis.Redis(port=server.port("resp"), decode_responses=True)
@@ -235,7 +242,11 @@ def test_a_restart_finds_everything_again(start_gateway: Callable[..., GatewayPr
     assert client.lrange("l", 0, -1) == ["1", "2", "3"]
     assert client.zscore("z", "a") == 1.5
     assert client.xlen("x") == 1
+    assert client.xpending("x", "g")["consumers"] == [{"name": "me", "pending": 1}]
+    assert client.pfcount("hll") == 100 and client.bitcount("bits") == 1 and client.get("scripted") == "5"
+    assert client.geopos("places", "Palermo")[0] is not None
+    assert client.config_get("notify-keyspace-events") == {"notify-keyspace-events": "AKE"}
     until(lambda: client.get("soon") is None)
-    assert until(lambda: client.dbsize() == 203)
+    assert until(lambda: client.dbsize() == 207)
     server.restart()
-    assert redis.Redis(port=server.port("resp"), decode_responses=True).dbsize() == 203
+    assert redis.Redis(port=server.port("resp"), decode_responses=True).dbsize() == 207
