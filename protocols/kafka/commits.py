@@ -1,8 +1,8 @@
 """OffsetCommit 2-9, OffsetFetch 1-9, OffsetDelete 0: where a group is.
 
 * A commit is answered when it is durable. Metadata comes back as it was given; longer than 4096 (UTF-16
-  units): OFFSET_METADATA_TOO_LARGE; a partition that does not exist: UNKNOWN_TOPIC_OR_PARTITION. ``retention_time_ms`` (2-4) other
-  than -1 is refused with INVALID_REQUEST: there is one retention for all.
+  units): OFFSET_METADATA_TOO_LARGE; a partition that does not exist: UNKNOWN_TOPIC_OR_PARTITION. ``retention_time_ms`` (2-4) is
+  the offset's own retention, from its commit on.
 * OffsetFetch of what nobody committed answers offset -1 without an error. There are no transactions, so every offset is
   stable (``require_stable``).
 """
@@ -32,9 +32,7 @@ def offset_commit(exchange: Exchange, message: Any) -> None:
         for one in topic.partitions:
             partition = topic.name, one.partition_index
             metadata = one.committed_metadata or ""
-            if message.retention_time_ms != -1:
-                refused[partition] = Code.INVALID_REQUEST
-            elif (missing := stream_of(exchange, *partition, READ)[1]) is not Code.NONE:
+            if (missing := stream_of(exchange, *partition, READ)[1]) is not Code.NONE:
                 refused[partition] = missing
             elif len(metadata.encode("utf-16-le")) > 2 * METADATA_UNITS_MAX:
                 large.add(partition)
@@ -77,6 +75,7 @@ def offset_commit(exchange: Exchange, message: Any) -> None:
         message.generation_id_or_member_epoch,
         tuple(offsets),
         Code.GROUP_ID_NOT_FOUND if exchange.version >= 9 else Code.ILLEGAL_GENERATION,
+        message.retention_time_ms,
     )
     exchange.call("groups", request, answered)
 

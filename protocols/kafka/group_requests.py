@@ -91,12 +91,13 @@ class Leave:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """An offset as it was committed; ``at_ms`` by the coordinator's clock."""
+    """An offset as it was committed; ``at_ms`` by the coordinator's clock; ``retention_ms`` of its own, -1: everybody's."""
 
     offset: int
     leader_epoch: int = -1
     metadata: str = ""
     at_ms: int = 0
+    retention_ms: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class CommitOffsets:
     generation: int
     offsets: tuple[tuple[Partition, Committed], ...]
     unknown: Code = Code.ILLEGAL_GENERATION
+    retention_ms: int = -1
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Groups:
     """See ``protocols.api.Executor``."""
 
     name = "groups"
-    version = 2
+    version = 3
 
     def __init__(self, settings: GroupSettings | None = None) -> None:
         self.settings = settings or GroupSettings()
@@ -275,7 +275,9 @@ class Groups:
         if group is None and len(self._ledger.entries) >= self.settings.groups_max:
             return Called(Code.COORDINATOR_NOT_AVAILABLE)
         offsets = [[*partition, one.offset, one.leader_epoch, one.metadata] for partition, one in request.offsets]
-        commit = self._decide(request.account, request.group_id, "commit", offsets=offsets, at_ms=self.now_ns // MS)
+        own = {} if request.retention_ms < 0 else {"retention_ms": request.retention_ms}
+        at_ms = self.now_ns // MS
+        commit = self._decide(request.account, request.group_id, "commit", offsets=offsets, at_ms=at_ms, **own)
         return Called(Code.NONE, commit)
 
     def _fetch(self, request: FetchOffsets, token: int, session: object) -> Called:

@@ -3,7 +3,7 @@
 
 A record's key is ``account/group``, its value one JSON object with a ``kind``:
 
-* ``commit``: ``offsets`` = [topic, partition, offset, leader epoch, metadata], ..., ``at_ms``
+* ``commit``: ``offsets`` = [topic, partition, offset, leader epoch, metadata], ..., ``at_ms``, ``retention_ms`` where they have one
 * ``forget``: ``partitions`` = [topic, partition], ... are gone (deleted, expired)
 * ``generation``: ``generation``, ``protocol_type``, ``occupied``, ``at_ms``: a new one, whose members have no work yet
 * ``stable``: ``protocol_name``, ``leader``, ``members`` = [id, instance id, client id, client host, session ms, rebalance ms,
@@ -60,7 +60,8 @@ class Ledger:
             entry = self.entries[key] = Entry()
         if kind == "commit":
             for topic, partition, offset, epoch, metadata in event["offsets"]:
-                entry.offsets[topic, partition] = Committed(offset, epoch, metadata, event["at_ms"])
+                retention_ms = event.get("retention_ms", -1)
+                entry.offsets[topic, partition] = Committed(offset, epoch, metadata, event["at_ms"], retention_ms)
         elif kind == "forget":
             for topic, partition in event["partitions"]:
                 entry.offsets.pop((topic, partition), None)
@@ -88,13 +89,13 @@ class Ledger:
             return [
                 partition
                 for partition, committed in entry.offsets.items()
-                if partition[0] not in subscribed and committed.at_ms + retention_ms <= now_ms
+                if partition[0] not in subscribed and _end_ms(committed, 0, retention_ms) <= now_ms
             ]
         since_ms = entry.empty_since_ms if entry.protocol_type else 0
         return [
             partition
             for partition, committed in entry.offsets.items()
-            if max(since_ms, committed.at_ms) + retention_ms <= now_ms
+            if _end_ms(committed, since_ms, retention_ms) <= now_ms
         ]
 
     def dump(self) -> bytes:
@@ -111,7 +112,7 @@ class Ledger:
                 "leader": entry.leader,
                 "members": entry.members,
                 "offsets": [
-                    [topic, partition, one.offset, one.leader_epoch, one.metadata, one.at_ms]
+                    [topic, partition, one.offset, one.leader_epoch, one.metadata, one.at_ms, one.retention_ms]
                     for (topic, partition), one in sorted(entry.offsets.items())
                 ],
             }
@@ -128,8 +129,15 @@ class Ledger:
             entry.occupied = group["occupied"]
             entry.empty_since_ms = group["empty_since_ms"]
             entry.protocol_name, entry.leader, entry.members = group["protocol_name"], group["leader"], group["members"]
-            for topic, partition, offset, epoch, metadata, at_ms in group["offsets"]:
-                entry.offsets[topic, partition] = Committed(offset, epoch, metadata, at_ms)
+            for topic, partition, offset, epoch, metadata, at_ms, retention_ms in group["offsets"]:
+                entry.offsets[topic, partition] = Committed(offset, epoch, metadata, at_ms, retention_ms)
+
+
+def _end_ms(committed: Committed, since_ms: int, retention_ms: int) -> int:
+    """When it is forgotten: its own retention runs from the commit, everybody's also from ``since_ms``."""
+    if committed.retention_ms >= 0:
+        return committed.at_ms + committed.retention_ms
+    return max(since_ms, committed.at_ms) + retention_ms
 
 
 def encode(event: dict[str, Any]) -> bytes:

@@ -405,6 +405,34 @@ def test_offsets_of_topics_that_a_group_left_are_forgotten_though_it_lives() -> 
     assert (member.committed()[0], member.committed("left")[0]) == (5, -1)
 
 
+def test_an_offset_may_have_a_retention_of_its_own() -> None:
+    gateway = harness(groups=lambda: Groups(GroupSettings(offset_retention_ms=100_000, expiry_interval_ms=1000)))
+    script = Script(gateway)
+    script.create("orders", 3)
+    for index, retention_ms in ((0, -1), (1, 10_000), (2, 300_000)):
+        partition = {"partition_index": index, "committed_offset": 1, "committed_metadata": ""}
+        topics = [{"name": "orders", "partitions": [partition]}]
+        answer = script.ask("OffsetCommit", 4, group_id="g", retention_time_ms=retention_ms, topics=topics)
+        assert answer.topics[0].partitions[0].error_code == 0
+
+    def kept() -> list[int]:
+        topics = script.ask("OffsetFetch", 5, group_id="g", topics=None).topics
+        return [one.partition_index for topic in topics for one in topic.partitions]
+
+    gateway.advance(9_000)
+    assert kept() == [0, 1, 2]
+    gateway.advance(3_000)
+    assert kept() == [0, 2]
+    gateway.advance(95_000)
+    assert kept() == [2]
+    groups = gateway.sequencer._worlds["groups"].executor
+    other = Groups()
+    other.load(groups.dump())
+    assert other.dump() == groups.dump()
+    gateway.advance(200_000)
+    assert kept() == []
+
+
 def test_many_groups_are_forgotten_a_few_at_a_time() -> None:
     gateway = harness(groups=lambda: Groups(GroupSettings(offset_retention_ms=1000, expiry_interval_ms=1000)))
     script = Script(gateway)
