@@ -21,7 +21,16 @@ SETTINGS = {
     "mqtt": (mqtt.Settings, mqtt_sessions.Limits),
     "resp": (resp.Settings,),
 }
-OF_THE_PROCESS = ("gateway.py", "settings.py", "serve.py", "connection.py", "listeners.py", "tls.py", "ops.py")
+OF_THE_PROCESS = (
+    "gateway.py",
+    "settings.py",
+    "serve.py",
+    "connection.py",
+    "listeners.py",
+    "tls.py",
+    "ops.py",
+    "commands/serve.py",
+)
 
 
 def read_by_the_process(section: str, name: str) -> bool:
