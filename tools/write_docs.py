@@ -6,19 +6,30 @@ A generated part stands between ``<!-- generated: name -->`` and ``<!-- end -->`
 from __future__ import annotations
 
 import argparse
+import json
 import pathlib
 import re
 import sys
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from conformance.matrix.table import NAMES, TO_EXPLAIN, kept  # noqa: E402
 from thalweg import config, metrics  # noqa: E402
 from thalweg.cli import parser  # noqa: E402
 from thalweg.config import keys  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-FILES = ("docs/configuration.md", "docs/cli.md", "docs/metrics.md", "docs/errors.md", "docs/substrate-protocol.md")
+FILES = (
+    "README.md",
+    "docs/conformance.md",
+    "docs/configuration.md",
+    "docs/cli.md",
+    "docs/metrics.md",
+    "docs/errors.md",
+    "docs/substrate-protocol.md",
+)
 
 
 def keys_table() -> str:
@@ -105,7 +116,70 @@ def values_table() -> str:
     return (codec.__doc__ or "").partition("\n\n")[2].strip() + "\n"
 
 
+def conformance_run() -> dict[str, Any]:
+    """What ``make conformance`` kept last."""
+    found: dict[str, Any] = json.loads((ROOT / "docs" / "conformance.json").read_text())
+    return found
+
+
+def conformance_table() -> str:
+    """A row for each client: how many of its cells pass, and how they compare with the real server's."""
+    run = conformance_run()
+    lines = [
+        "| protocol | client | cells | pass | as the real server | otherwise | beside |",
+        "|---|---|--:|--:|--:|--:|---|",
+    ]
+    totals = [0, 0, 0, 0]
+    for column in run["columns"]:
+        cells = [cell for cell in column["cells"] if cell["verdict"] != "skipped"]
+        passed = sum(cell["ours"] == "passed" for cell in cells)
+        same = sum(cell["verdict"] == "same" for cell in cells)
+        other = sum(cell["verdict"] in TO_EXPLAIN for cell in cells)
+        totals = [total + count for total, count in zip(totals, (len(cells), passed, same, other), strict=True)]
+        name = " ".join(
+            word
+            for word in (column["client"], column["version"], column["variant"] and f"({column['variant']})")
+            if word
+        )
+        beside = run["servers"][column["protocol"]][-1]
+        lines.append(
+            f"| {NAMES[column['protocol']]} | {name} | {len(cells)} | {passed} | {same} | {other} | {beside} |"
+        )
+    lines.append(
+        f"| all | {len(run['columns'])} clients and variants | {totals[0]} | {totals[1]} | {totals[2]} | {totals[3]} | |"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def cells_table() -> str:
+    """Every cell of the last run, a table for each protocol."""
+    run = conformance_run()
+    cells = kept(run)
+    lines: list[str] = []
+    for protocol, servers in run["servers"].items():
+        columns = [entry for entry in run["columns"] if entry["protocol"] == protocol]
+        marks = {
+            (cell.column.client, cell.column.variant, cell.feature): cell.mark
+            for cell in cells
+            if cell.column.protocol == protocol
+        }
+        heads = [f"{entry['client']} {entry['variant']}".strip() for entry in columns]
+        lines += [
+            "",
+            f"### {NAMES[protocol]}: {' beside '.join(servers)}",
+            "",
+            f"| cell | {' | '.join(heads)} |",
+            "|---|" + ":-:|" * len(heads),
+        ]
+        for feature in sorted({feature for _, _, feature in marks}):
+            row = [marks.get((entry["client"], entry["variant"], feature), ".") for entry in columns]
+            lines.append(f"| {feature} | {' | '.join(f'`{mark}`' for mark in row)} |")
+    return "\n".join(lines).strip() + "\n"
+
+
 PARTS = {
+    "conformance": conformance_table,
+    "cells": cells_table,
     "frames": frames_table,
     "values": values_table,
     "errors": errors_table,
