@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from protocols.nats import errors, jetstream_pull, jetstream_push
+from protocols.nats import errors, jetstream_count, jetstream_pull, jetstream_push
 from protocols.nats.errors import ApiError
 from protocols.nats.jetstream_config import (
     CONSUMER_FIELDS,
@@ -218,7 +218,7 @@ def _find_start(owner: JetStream, topic: Topic, config: Config, then: Callable[[
             else:
                 _find_end(owner, topic, tail, lambda first: then(Start(first, upto, lasts)))
 
-        jetstream_pull.find_lasts(owner, probe, upto, found)
+        jetstream_count.find_lasts(owner, probe, upto, found)
 
     owner.tail(topic.streams[0], lasts if config["deliver_policy"] == "last_per_subject" else known)
 
@@ -353,7 +353,7 @@ def describe(owner: JetStream, consumer: Consumer, versions: bool, then: Callabl
     def counted() -> None:
         then(_fields(owner, consumer, versions))
 
-    jetstream_pull.count(owner, consumer, counted)
+    jetstream_count.count(owner, consumer, counted)
 
 
 def _fields(owner: JetStream, consumer: Consumer, versions: bool) -> dict[str, Any]:

@@ -8,15 +8,13 @@ its batch before the next one gets anything (nats-server takes turns).
 
 from __future__ import annotations
 
-import bisect
 import json
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from protocols.nats import jetstream_keep, jetstream_push
+from protocols.nats import jetstream_count, jetstream_keep, jetstream_push
 from protocols.nats.delivery import NatsSink
 from protocols.nats.jetstream_consumer import Consumer, Pull, ranges_of
-from protocols.nats.jetstream_read import READ_BYTES, one_by_one
+from protocols.nats.jetstream_read import READ_BYTES
 from protocols.nats.jetstream_wire import (
     AckAnswer,
     AckRequest,
@@ -29,9 +27,8 @@ from protocols.nats.jetstream_wire import (
     read,
 )
 from protocols.nats.jetstream_wire import status as status_block
-from protocols.nats.mapping import header_block, pattern_of
-from substrate.api import Account, Answer, Batches, ErrorCode, Record, Route, StreamError, Tail
-from substrate.interest import Tokens
+from protocols.nats.mapping import header_block
+from substrate.api import Account, Answer, Batches, ErrorCode, Record, Route, StreamError
 
 if TYPE_CHECKING:
     from protocols.nats.jetstream import JetStream
@@ -247,112 +244,6 @@ def serve(owner: JetStream, consumer: Consumer) -> None:
     owner.arm(consumer)
 
 
-def count(owner: JetStream, consumer: Consumer, then: Callable[[], None]) -> None:
-    """Know how many messages are left for this consumer, then go on."""
-    consumer.counters.append(then)
-    if len(consumer.counters) > 1:
-        return  # it is being counted
-    Count(owner, consumer).begin()
-
-
-class Count:
-    """Brings ``consumer.counted`` up to what is durable, also where messages were removed since the last time."""
-
-    def __init__(self, owner: JetStream, consumer: Consumer) -> None:
-        self._owner = owner
-        self._consumer = consumer
-        self._stream = consumer.stream_id
-        self._patterns: list[Tokens | None] = [pattern_of(one.encode()) for one in consumer.filters()] or [None]
-
-    def begin(self) -> None:
-        self._owner.tail(self._stream, self._tail)
-
-    def _over(self) -> None:
-        ready, self._consumer.counters = self._consumer.counters, []
-        for act in ready:
-            act()
-
-    def _tail(self, tail: Tail | None) -> None:
-        consumer = self._consumer
-        if tail is None:
-            self._over()
-            return
-        if consumer.needs_lasts():
-            find_lasts(self._owner, consumer, consumer.upto, self._found_lasts)
-            return
-        self._end = int(tail.durable)
-        if consumer.cursor <= tail.start or (consumer.pending and next(iter(consumer.pending)) <= tail.start):
-            self._owner.decide(consumer, ["trim", tail.start])  # what was before is gone
-        if consumer.look <= tail.start or consumer.counted_to < consumer.look:
-            consumer.look = max(consumer.look, consumer.cursor)
-            consumer.counted, consumer.counted_to = 0, consumer.look
-        self._owner.query("removed", self._stream, self._removed, start=consumer.look - 1, end=max(self._end, 0))
-
-    def _found_lasts(self, lasts: list[int]) -> None:
-        self._consumer.lasts = lasts
-        self.begin()
-
-    def _removed(self, removed: Answer) -> None:
-        consumer = self._consumer
-        if removed != consumer.removed:
-            consumer.removed = removed if isinstance(removed, int) else 0
-            if removed:
-                consumer.counted, consumer.counted_to = 0, consumer.look
-                if consumer.lasts is not None and consumer.look <= consumer.upto:
-                    find_lasts(self._owner, consumer, consumer.upto, self._left_lasts)
-                    return
-        self._count()
-
-    def _left_lasts(self, found: list[int]) -> None:
-        """Those that were removed are not delivered, and what was there before them neither."""
-        left = set(found)
-        self._consumer.lasts = [one for one in self._consumer.lasts or () if one in left]
-        self._count()
-
-    def _count(self) -> None:
-        consumer = self._consumer
-        if consumer.counted_to > self._end:
-            self._over()
-            return
-        start = consumer.counted_to - 1
-        if consumer.lasts is not None and start < consumer.upto:
-            self._of_lasts(start)
-            start = consumer.upto
-        self._start = start
-        consumer.counted_to = self._end + 1
-        if start >= self._end:
-            self._over()
-        else:
-            one_by_one(self._patterns, self._more, self._over)
-
-    def _of_lasts(self, start: int) -> None:
-        lasts = self._consumer.lasts or []
-        self._consumer.counted += len(lasts) - bisect.bisect_left(lasts, start + 1)
-
-    def _more(self, pattern: Tokens | None, go_on: Callable[[], None]) -> None:
-        def counted(number: Answer) -> None:
-            self._consumer.counted += number if isinstance(number, int) else 0
-            go_on()
-
-        self._owner.query("count", self._stream, counted, pattern=pattern, start=self._start, end=self._end)
-
-
-def find_lasts(owner: JetStream, consumer: Consumer, upto: int, then: Callable[[list[int]], None]) -> None:
-    """The last sequence of each subject that the consumer wants, among those up to ``upto``; ascending."""
-    lasts: set[int] = set()
-
-    def of(pattern: Tokens, go_on: Callable[[], None]) -> None:
-        def told(found: Answer) -> None:
-            if isinstance(found, tuple):
-                lasts.update(last + 1 for _, _, last in found)
-            go_on()
-
-        owner.query("addresses", consumer.stream_id, told, pattern=pattern, end=upto)
-
-    patterns = [pattern_of(one.encode()) for one in consumer.filters()]
-    one_by_one(patterns, of, lambda: then(sorted(lasts)))
-
-
 def _count(owner: JetStream, consumer: Consumer) -> bool:
     """True: what is left is known now; else ``serve`` is called when it is."""
     done: list[bool] = []
@@ -362,7 +253,7 @@ def _count(owner: JetStream, consumer: Consumer) -> bool:
         if not consumer.serving:
             serve(owner, consumer)
 
-    count(owner, consumer, then)
+    jetstream_count.count(owner, consumer, then)
     return bool(done)
 
 

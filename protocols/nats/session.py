@@ -39,6 +39,7 @@ from protocols.nats.jetstream_wire import (
     write,
 )
 from protocols.nats.mapping import Headers, header_tuple, pattern_of, reserved, subject_address
+from protocols.nats.rights import may_ask, readable
 from protocols.outbox import Outbox
 from substrate.address import join
 from substrate.api import (
@@ -71,11 +72,6 @@ API = b"$JS.API."
 ACK = b"$JS.ACK."
 FLOW = b"$JS.FC."
 USER_INFO = b"$SYS.REQ.USER.INFO"
-NAMELESS = ([b"INFO"], [b"STREAM", b"NAMES"], [b"STREAM", b"LIST"])
-"""Requests under ``$JS.API.`` that name no stream."""
-LONGER = ([b"STREAM", b"MSG"], [b"CONSUMER", b"MSG"], [b"CONSUMER", b"DURABLE"])
-"""Requests that have one word more before the stream's name (``CONSUMER.MSG.NEXT.<stream>``) than others."""
-MANAGING = ([b"CREATE"], [b"UPDATE"], [b"DELETE"], [b"PURGE"], [b"RESTORE"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -512,7 +508,7 @@ class NatsSession:
             if reply:
                 self._respond(reply, self._user_info())
             return
-        if not self.identity.all and not self._may_ask(plan.subject, payload):
+        if not self.identity.all and not may_ask(self.identity, plan.subject, payload):
             self.outbox.put_bytes(errors.err(errors.PUBLISH_DENIED % plan.subject))
             return
         if plan.subject.startswith((ACK, FLOW)):
@@ -528,59 +524,6 @@ class NatsSession:
             self._api_answered(request, heard, answer)
 
         self.port.call("jetstream", request, self._token(then))
-
-    def _may_ask(self, subject: bytes, payload: bytes) -> bool:
-        """Whether this user may do to a stream what a request to JetStream asks: MANAGE to change it, READ for the rest.
-
-        Who makes a stream capture subjects must be allowed to read or to manage all that they match.
-        """
-        tokens = subject.split(b".")
-        if subject.startswith(API):
-            words = tokens[2:]
-            manages = words[:1] == [b"STREAM"] and (words[1:2] in MANAGING or words[1:3] == [b"MSG", b"DELETE"])
-            at = 3 if words[:2] in LONGER else 2
-            if words in NAMELESS or len(words) <= at:
-                return words in NAMELESS
-            name = words[at]
-            if manages and words[1] in (b"CREATE", b"UPDATE") and not self._may_capture(payload):
-                return False
-            if words[0] == b"CONSUMER" and not self._may_deliver(payload):
-                return False
-        else:
-            manages, name = False, ack_stream(tokens)
-        return self.identity.may(Right.MANAGE if manages else Right.READ, join([name]))
-
-    def _may_deliver(self, payload: bytes) -> bool:
-        """A push consumer publishes in its maker's name: to where that one may listen, or write."""
-        config = (_json_object(payload) or {}).get("config")
-        subject = config.get("deliver_subject") if isinstance(config, dict) else None
-        if not isinstance(subject, str) or not wire.valid_subject(subject.encode()):
-            return True
-        address = subject_address(subject.encode())
-        return self.identity.may(Right.READ, address) or self.identity.may(Right.WRITE, address)
-
-    def _may_capture(self, payload: bytes) -> bool:
-        found = _json_object(payload) or {}
-        subjects = found.get("subjects") or []
-        known = [one.encode() for one in subjects if isinstance(one, str)] if isinstance(subjects, list) else []
-        patterns = [pattern_of(one) for one in known if wire.valid_subject(one, wildcards=True)]
-        may = self.identity.may_all
-        return all(may(Right.READ, one) or may(Right.MANAGE, one) for one in patterns)
-
-    def _readable(self, text: bytes) -> bytes:
-        """An answer that lists streams, without those that this user may not read."""
-        found = json.loads(text)
-        if isinstance(found.get("streams"), list):
-            streams = found["streams"]
-            names = [one if isinstance(one, str) else one["config"]["name"] for one in streams]
-            kept = [
-                one
-                for one, name in zip(streams, names, strict=True)
-                if self.identity.may(Right.READ, join([name.encode()]))
-            ]
-            found["total"] -= len(streams) - len(kept)
-            found["streams"] = kept or None
-        return write(found)
 
     def _user_info(self) -> bytes:
         """Who this connection is (nats-server server/accounts.go UserInfo, behaviour); rights are not told."""
@@ -814,7 +757,7 @@ class NatsSession:
             assert isinstance(answer.answer, bytes)
             text = answer.answer
             if not self.identity.all and request.subject in (b"$JS.API.STREAM.NAMES", b"$JS.API.STREAM.LIST"):
-                text = self._readable(text)
+                text = readable(self.identity, text)
             self._respond(request.reply, text, answer.commit, answer.shard)
 
     def _acks_answered(self, answer: Answer) -> None:
@@ -849,12 +792,6 @@ _OPTIONS: dict[str, type | tuple[type, ...]] = {
     "protocol": int, "user": str, "pass": str, "auth_token": str, "jwt": str, "nkey": str, "sig": str, "name": str,
     "lang": str, "version": str,
 }  # fmt: skip
-
-
-def ack_stream(tokens: list[bytes]) -> bytes:
-    """The stream that an acknowledgement, in either of its forms, or a flow control reply names."""
-    at = 4 if len(tokens) in (11, 12) else 2
-    return tokens[at] if len(tokens) > at else b""
 
 
 def _encoded(text: str | None) -> bytes | None:
