@@ -341,7 +341,7 @@ def restore(call: Call, words: list[bytes]) -> bytes:
     version, check = struct.unpack_from("<HQ", payload, len(payload) - 10)
     if version > VERSION_MAX or (check and check != crc64(payload[:-8])):
         raise CommandError(WRONG)
-    kind, value = value_of(payload[:-10])
+    kind, made = value_of(payload[:-10])
     if until and until <= call.now_ms and not call.replaying:
         if call.find(key) is not None:
             call.drop(key)
@@ -349,7 +349,7 @@ def restore(call: Call, words: list[bytes]) -> bytes:
             call.effect(b"DEL", key)
             call.event(b"del", key)
         return OK
-    entry = call.replace(key, kind, value)
+    entry = call.replace(key, kind, made)
     call.db.set_expire(entry, until)
     call.changed(key)
     call.effect(b"RESTORE", key, b"%d" % until, payload, b"REPLACE", b"ABSTTL")
