@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import random
-import time
 
 import pytest
 
-from conformance.stream_layer import ORDERS, Bench, DiskStorage, MemoryStorage, SimulatedDiskStorage
+from conformance.index_trial import measure
+from conformance.stream_layer import ORDERS, Bench, MemoryStorage, SimulatedDiskStorage
 from substrate import index
 from substrate.api import Address, Found, Position
-from substrate.disk.engine import DiskEngine
-from substrate.disk.options import Options
-from substrate.files import RealFiles
 from substrate.interest import Tokens
 from substrate.runs import SUFFIX
 
@@ -162,34 +159,9 @@ def test_a_lost_end_takes_its_runs_with_it(small):
         assert len(bench.layer.query("addresses", ORDERS)) == end + 1
 
 
-def test_ten_thousand_addresses_take_little_memory(tmp_path):
-    """A short version of ``conformance/index_trial.py``, which takes a million."""
-    import tracemalloc
-
-    storage = DiskStorage(str(tmp_path))
-    storage.engine = lambda: DiskEngine(RealFiles(str(tmp_path)), options=Options())
-    bench = Bench(storage)
-    bench.create()
-    layer = bench.layer
-    layer.query("last", ORDERS, Address(b"x"))
-    tracemalloc.start()
-    for number in range(36_000):
-        bench.put(b"0123456789abcdef", address=b"k/%d" % number)
-        if number % 300 == 299:
-            layer.commit()
-            while layer.engine.files.wait():
-                pass
-    made = layer.streams[ORDERS].index
-    held = sum(
-        one.size
-        for one in tracemalloc.take_snapshot().statistics("filename")
-        if one.traceback[0].filename.endswith(("substrate/index.py", "substrate/runs.py"))
-    )
-    tracemalloc.stop()
-    assert made.runs
-    assert held < 8_000_000, held
-    began = time.perf_counter()
-    for number in range(0, 36_000, 997):
-        assert layer.query("last", ORDERS, Address(b"k/%d" % number)) == Found(Position(number))
-    assert time.perf_counter() - began < 5
-    layer.close()
+def test_twenty_thousand_addresses_take_little_memory(tmp_path):
+    """A short version of ``python -m conformance.index_trial``, which takes a million."""
+    figures = measure(str(tmp_path), 20_000, turn=400)
+    assert figures["runs"] >= 1
+    assert figures["resident_mb"] < 60, figures
+    assert figures["last_cold_us"] < 20_000 and figures["reopened_first_ms"] < 20_000, figures
