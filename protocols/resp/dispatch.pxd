@@ -47,6 +47,7 @@ cdef class Dispatcher:
     cdef int _sadd(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -2
     cdef int _zadd(self, Run run, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _xadd(self, Run run, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
+    cdef bytes _id_text(self, long long milliseconds, long long sequence)
     cdef int _hset(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _mget(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1
     cdef int _lrange(self, Database db, Py_ssize_t at, Py_ssize_t start) except? -1

@@ -797,18 +797,24 @@ class Dispatcher:
         if entry is None or entry.kind != STREAM or entry.expire_ms:
             return 0
         log: Log = entry.value
-        last = log.last
-        now = self._now()
-        if last[0] < now:
-            id = (now, 0)
-        elif last[1] < INTEGER_MAX:
-            id = (last[0], last[1] + 1)
-        else:
+        last: tuple = log.last
+        if last[0] >= INTEGER_MAX or last[1] >= INTEGER_MAX:
             return 0
+        milliseconds: cython.longlong = last[0]
+        sequence: cython.longlong = last[1]
+        if milliseconds < self._now():
+            milliseconds = self._now()
+            sequence = 0
+        else:
+            sequence += 1
+        id = (milliseconds, sequence)
         end: cython.Py_ssize_t = run.origin + self._numbers[at + 3]
         rest: bytes = self._copy(word + 3, end - word - 3)
-        log.append(id, b"*%d\r\n%b" % (self._numbers[at + 1] - 3, rest))
-        text: bytes = b"%d-%d" % id
+        if self._numbers[at + 1] == 5:
+            log.append(id, b"*2\r\n" + rest)
+        else:
+            log.append(id, b"*%d\r\n%b" % (self._numbers[at + 1] - 3, rest))
+        text: bytes = self._id_text(milliseconds, sequence)
         if not self._volatile:
             head: cython.Py_ssize_t = start + self._numbers[at + 4] + self._numbers[at + 5] + 2
             key_bulk: bytes = self._copy(head, start + self._numbers[at + 6] + self._numbers[at + 7] + 2 - head)
@@ -818,6 +824,32 @@ class Dispatcher:
             )
         self._put_bulk(text)
         return 1
+
+    @cython.cfunc
+    def _id_text(self, milliseconds: cython.longlong, sequence: cython.longlong) -> bytes:
+        """``5-1``; both are not negative."""
+        if not cython.compiled:
+            return b"%d-%d" % (milliseconds, sequence)
+        digits: cython.uchar[48]
+        at: cython.Py_ssize_t = 48
+        while True:
+            at -= 1
+            digits[at] = 48 + sequence % 10  # noqa: F821
+            sequence //= 10
+            if sequence == 0:
+                break
+        at -= 1
+        digits[at] = 45  # noqa: F821
+        while True:
+            at -= 1
+            digits[at] = 48 + milliseconds % 10  # noqa: F821
+            milliseconds //= 10
+            if milliseconds == 0:
+                break
+        return PyBytes_FromStringAndSize(
+            cython.cast(cython.p_char, cython.cast(cython.p_void, cython.address(digits[at]))),  # noqa: F821
+            48 - at,
+        )
 
     @cython.cfunc
     @cython.exceptval(-1)
