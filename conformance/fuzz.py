@@ -2,7 +2,8 @@
 
 An *episode* is a gateway over memory, two or three connections of one protocol (or, ``mixed``, one of each on a topic that
 all of them reach), and some dozens of steps: messages of the protocol's grammar (``conformance.fuzz_grammars``), broken ones, raw bytes, all cut anywhere; time passing; connections that
-vanish. In every second episode each answer of the port comes later and in another order. A seed and an episode's number
+vanish. In every second episode each answer of the port comes later and in another order; in half of them nobody may do
+everything. A seed and an episode's number
 give the same steps again: ``--episode`` runs one alone, and a failing one is shortened before it is printed.
 
 What must hold: nothing but WireError leaves a session; no call takes longer than ``CALL_S_MAX`` of CPU; what comes out is
@@ -29,7 +30,7 @@ from dataclasses import dataclass
 from conformance.bad_clients import mqtt_text, number32
 from conformance.fuzz_codecs import CODECS, check_codec
 from conformance.fuzz_grammars import GRAMMARS, Swell, kafka_frame
-from conformance.harness import Client, Factories, Harness
+from conformance.harness import Client, Factories, Harness, user
 
 MIXED = "mixed"
 SESSIONS = (*sorted(GRAMMARS), MIXED)
@@ -40,6 +41,11 @@ CALL_BYTES_MAX = 64 * 1024
 OUTPUT_BYTES_MAX = 32 * 1024 * 1024
 """Of one step."""
 STEPS = 40
+RIGHTS = {
+    "read": ["orders/#", "a/#", "k1", "_thalweg/#"], "write": ["orders/#", "b/#", "k1", "k2"], "manage": ["orders", "a"],
+    "deny_read": ["orders/42"], "deny_write": ["orders/eu"],
+}  # fmt: skip
+"""Of everybody, in every second pair of episodes: enough that some is allowed, and not enough for the rest."""
 SWELL_SIZES = (1000, 4000)
 SWELL_RATIO_MAX = 9.0
 """Four times the size may cost at most so much more: linear is 4, quadratic 16."""
@@ -202,9 +208,11 @@ def factories() -> Factories:
     }
 
 
-def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool) -> Failure | None:
-    """The steps on a new gateway; what went wrong first."""
+def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool, guarded: bool = False) -> Failure | None:
+    """The steps on a new gateway, with ``guarded`` one where nobody may do everything; what went wrong first."""
     harness = Harness(seed=seed, factories=factories(), delayed=delayed)
+    if guarded:
+        harness.users = user("anonymous", None, **RIGHTS)
     clients: dict[int, Client] = {}
     for done, step in enumerate(steps, 1):
         began = time.thread_time()
@@ -274,14 +282,16 @@ def run_episode(protocol: str, seed: int, episode: int) -> Failure | None:
     if protocol in CODECS:
         return run_codec_episode(protocol, chance)
     steps = make_steps(protocol, chance)
-    delayed = episode % 2 == 1
+    delayed, guarded = episode % 2 == 1, episode % 4 >= 2
     collecting = gc.isenabled()
     gc.disable()  # a full collection between two calls is not the session's time
     try:
-        failure = run_steps(protocol, steps, seed, delayed)
+        failure = run_steps(protocol, steps, seed, delayed, guarded)
         if failure is not None and "took" in failure.what:
-            failure = run_steps(protocol, steps, seed, delayed)  # once more: another program may have held the caches
-        return shorten(failure, lambda fewer: run_steps(protocol, fewer, seed, delayed)) if failure else None
+            failure = run_steps(
+                protocol, steps, seed, delayed, guarded
+            )  # once more: another program may have held the caches
+        return shorten(failure, lambda fewer: run_steps(protocol, fewer, seed, delayed, guarded)) if failure else None
     finally:
         if collecting:
             gc.enable()

@@ -17,6 +17,7 @@ import crc32c
 from conformance.bad_clients import mqtt_packet, mqtt_text, number16, number32
 from protocols.kafka.codec import Codecs
 from protocols.kafka.schema import APIS, Field
+from protocols.resp.commands import TABLE
 
 WORDS = (
     b"a",
@@ -300,23 +301,18 @@ def mqtt_filters(filters: list[bytes]) -> bytes:
 
 
 COMMANDS = (
-    "PING ECHO HELLO AUTH SELECT QUIT RESET CLIENT COMMAND INFO CONFIG TIME DBSIZE GET SET MGET MSET MSETNX SETNX SETEX PSETEX "
-    "GETSET GETDEL GETEX INCR DECR INCRBY DECRBY INCRBYFLOAT APPEND STRLEN GETRANGE SETRANGE SUBSTR DEL UNLINK EXISTS TYPE KEYS "
-    "SCAN TTL PTTL EXPIRE PEXPIRE EXPIREAT PEXPIREAT EXPIRETIME PEXPIRETIME PERSIST RENAME RENAMENX RANDOMKEY TOUCH COPY MOVE "
-    "OBJECT FLUSHDB FLUSHALL SWAPDB HSET HSETNX HGET HMSET HMGET HGETALL HDEL HEXISTS HINCRBY HINCRBYFLOAT HKEYS HVALS HLEN "
-    "HSCAN HRANDFIELD HSTRLEN LPUSH RPUSH LPUSHX RPUSHX LPOP RPOP LLEN LRANGE LINDEX LINSERT LSET LREM LTRIM LPOS LMOVE "
-    "RPOPLPUSH BLPOP BRPOP BLMOVE LMPOP BLMPOP SADD SREM SMEMBERS SISMEMBER SMISMEMBER SCARD SPOP SRANDMEMBER SMOVE SINTER SUNION "
-    "SDIFF SINTERSTORE SUNIONSTORE SDIFFSTORE SINTERCARD SSCAN ZADD ZREM ZSCORE ZMSCORE ZINCRBY ZCARD ZCOUNT ZRANGE "
-    "ZRANGEBYSCORE ZREVRANGE ZREVRANGEBYSCORE ZRANGEBYLEX ZRANK ZREVRANK ZPOPMIN ZPOPMAX BZPOPMIN BZPOPMAX ZMPOP "
-    "ZREMRANGEBYRANK ZREMRANGEBYSCORE ZREMRANGEBYLEX ZLEXCOUNT ZUNION ZINTER ZDIFF ZUNIONSTORE ZINTERSTORE ZRANGESTORE "
-    "ZRANDMEMBER ZSCAN MULTI EXEC DISCARD WATCH UNWATCH SUBSCRIBE UNSUBSCRIBE PSUBSCRIBE PUNSUBSCRIBE PUBLISH PUBSUB XADD XREAD "
-    "XRANGE XREVRANGE XLEN XDEL XTRIM XGROUP XREADGROUP XINFO SETBIT GETBIT BITCOUNT SORT WAIT ROLE NOSUCH"
+    *(line.split(" | ")[0] for line in TABLE.splitlines() if " | " in line and not line.startswith("==")),
+    "nosuch",
 )
+"""Every command and subcommand that the table has."""
 OPTIONS = (
     "EX PX EXAT PXAT KEEPTTL NX XX GT LT GET CH INCR MATCH COUNT TYPE LIMIT WITHSCORES WITHVALUES BYSCORE BYLEX REV LEFT RIGHT "
     "BEFORE AFTER WEIGHTS AGGREGATE SUM MIN MAX STREAMS BLOCK MAXLEN MINID NOMKSTREAM ~ = * - + $ > ( [a (1 [ -inf +inf nan 0-0 "
     "1-1 5-* 3 2 SETNAME SETINFO LIST INFO KILL ID REPLY ON OFF SKIP appendfsync always everysec CREATE DOCS CHANNELS NUMSUB "
-    "string hash a* *a* [a-c]* [^a \\ ? 1.5 1e400 -0 0x10 999999999999999999999 REPLACE DB ANY STORE ASYNC"
+    "string hash a* *a* [a-c]* [^a \\ ? 1.5 1e400 -0 0x10 999999999999999999999 REPLACE DB ANY STORE ASYNC GROUP MKSTREAM "
+    "ENTRIESREAD NOACK JUSTID FORCE RETRYCOUNT IDLE DESTROY SETID CREATECONSUMER DELCONSUMER STREAM GROUPS CONSUMERS BY ALPHA DESC "
+    "AND OR XOR NOT BYTE BIT u8 i64 #1 OVERFLOW WRAP SAT FAIL m km FROMMEMBER FROMLONLAT BYRADIUS BYBOX ASC COUNT WITHDIST IDX "
+    "notify-keyspace-events KEA __keyspace@0__:a __keyevent@0__:* requirepass maxmemory"
 )
 
 
@@ -341,7 +337,7 @@ class RespGrammar(Grammar):
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__(chance)
-        self.commands, self.options = COMMANDS.split(), OPTIONS.split()
+        self.commands, self.options = COMMANDS, OPTIONS.split()
         self.crossing: tuple[Callable[[bytes], bytes], ...] = (
             lambda data: resp("PUBLISH", "orders:eu", data),
             lambda data: resp("PUBLISH", "orders", data),
@@ -359,7 +355,7 @@ class RespGrammar(Grammar):
         chance = self.chance
         if chance.random() < 0.25:
             return chance.choice(self.crossing)(self.payload())
-        words: list[bytes] = [chance.choice(self.commands).encode()]
+        words: list[bytes] = chance.choice(self.commands).replace("|", " ").encode().split()
         for _ in range(chance.randrange(6)):
             kind = chance.random()
             if kind < 0.4:
