@@ -1344,6 +1344,33 @@ def check_producers_go_on_after_compaction(make: Make) -> None:
     assert isinstance(b.layer.append_batch(ORDERS, keyed((b"k", b"y"), producer=8, sequence=12)), Appended)
 
 
+@needs("fail")
+def check_compaction_begins_anew_in_a_new_epoch(make: Make) -> None:
+    config: dict[str, Any] = {"compaction": True, "segment_bytes": 300, "compaction_percent": 1}
+    b = bench(make, **config)
+    for index in range(20):
+        b.layer.append_batch(ORDERS, keyed((b"k%d" % (index % 2), b"%d" % index * 30)))
+        b.turn()
+    want = latest(b)
+    for _ in range(40):  # somewhere in the middle of a pass
+        if b.layer.compact(b.now_ms) >= 0 and b.layer.compaction.rewritten:
+            break
+        b.turn()
+    b.layer.compact(b.now_ms)
+    b.ordered(b"lost", stream=OTHER)
+    b.turn(settle=False)
+    b.storage.fail()
+    assert b.layer.recover(b.now_ms)
+    b.attach()
+    b.create(**config)
+    b.create(OTHER, b"other")
+    b.layer.removal.settle()
+    b.layer.recovered()
+    assert latest(b) == want
+    compacted(b)
+    assert latest(b) == want and len(kept(b)) < 8
+
+
 def check_what_marks_took_goes_from_the_files(make: Make) -> None:
     b = bench(make, segment_bytes=2000)
     for index in range(40):

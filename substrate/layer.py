@@ -619,6 +619,7 @@ class StreamLayer:
         self.dirty = [found for found in self.dirty if found.config.durability is Durability.MEMORY]
         self._turn_bytes = 0
         self._ready = []
+        self.compaction.give_up()
         self.removal = Removal(self)
         self.compaction = Compaction(self)
         self.indexes = Indexes(self)
