@@ -103,6 +103,7 @@ class RespSession(Lane):
         self._once = False
         self._own: Run | None = None
         self._handles: dict[tuple[bytes, bytes], Handle] = {}
+        self._shards = 0  # how many of them are shard channels
 
     # the driver's side
 
@@ -460,8 +461,7 @@ class RespSession(Lane):
     def _confirm(self, kind: bytes, verb: bytes, channel: bytes | None) -> None:
         """The count is of shard channels, or of all others."""
         shown = null(self.protocol) if channel is None else bulk(channel)
-        shards = sum(key[0] == SHARD for key in self._handles)
-        count = shards if kind == SHARD else len(self._handles) - shards
+        count = self._shards if kind == SHARD else len(self._handles) - self._shards
         self._reply(push_of([bulk(verb), shown, integer(count)], self.protocol))
 
     def _subscribe(self, kind: bytes, channel: bytes, verb: bytes) -> None:
@@ -475,12 +475,14 @@ class RespSession(Lane):
             name = shard_channel(channel) if kind == SHARD else channel
             wanted = Glob(channel, RESP.text) if kind == PATTERN else Tokens(address_of(name))
             self._handles[key] = self.port.subscribe(self.account, wanted, sink)
+            self._shards += kind == SHARD
             self._tell(b"_SUBSCRIBED", kind, b"+", channel)
         self._confirm(kind, verb, channel)
 
     def _unsubscribe(self, kind: bytes, channel: bytes, verb: bytes) -> None:
         handle = self._handles.pop((kind, channel), None)
         if handle is not None:
+            self._shards -= kind == SHARD
             handle.close()
             self._tell(b"_SUBSCRIBED", kind, b"-", channel)
         self._confirm(kind, verb, channel)
@@ -491,3 +493,4 @@ class RespSession(Lane):
             if tell:
                 self._tell(b"_SUBSCRIBED", kind, b"-", channel)
         self._handles.clear()
+        self._shards = 0
