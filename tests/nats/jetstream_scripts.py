@@ -196,6 +196,7 @@ SCRIPTS: dict[str, list[Any]] = {
         pull("LA.c", {"batch": 10, "no_wait": True}),
         4,
         put("la.b", b"new"),
+        settle(100),
         pull("LA.c", {"batch": 10, "no_wait": True}),
         6,
         api("CONSUMER.INFO.LA.c"),
