@@ -26,13 +26,15 @@ def objects() -> Objects:
     from protocols.kafka import errors as kafka_errors
     from protocols.kafka import group_requests, membership
     from protocols.mqtt import packets, requests, state
-    from protocols.nats import jetstream_wire
+    from protocols.nats import errors as nats_errors
+    from protocols.nats import jetstream_store, jetstream_wire
     from substrate import api
     from thalweg import processes
 
     classes = classes_of(
-        api, kafka_errors, group_requests, membership, packets, requests, state, jetstream_wire, processes
-    )
+        api, kafka_errors, group_requests, membership, packets, requests, state, jetstream_wire, jetstream_store,
+        nats_errors, processes,
+    )  # fmt: skip
     return Objects(
         [*classes, Right],
         {
