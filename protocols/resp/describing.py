@@ -6,6 +6,8 @@ Deviations: DOCS gives summary, since and group, no arguments; HELP is written f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from protocols.resp.call import Call
 from protocols.resp.errors import SYNTAX, CommandError
 from protocols.resp.table import Command, Handlers, Keys
@@ -82,7 +84,16 @@ def listed(call: Call) -> list[tuple[Command, list[Command]]]:
 
 
 def everything(call: Call, words: list[bytes]) -> bytes:
-    return array_of([describe(call, found, subs) for found, subs in listed(call)])
+    return once(call, b"command", lambda: array_of([describe(call, found, subs) for found, subs in listed(call)]))
+
+
+def once(call: Call, what: bytes, make: Callable[[], bytes]) -> bytes:
+    """A large reply that never changes: made when it is first asked for."""
+    described = call.keyspace.described
+    found = described.get((what, call.protocol))
+    if found is None:
+        found = described[(what, call.protocol)] = make()
+    return found
 
 
 def count(call: Call, words: list[bytes]) -> bytes:
@@ -90,10 +101,11 @@ def count(call: Call, words: list[bytes]) -> bytes:
 
 
 def known_by_name(call: Call) -> dict[bytes, tuple[Command, list[Command]]]:
-    known: dict[bytes, tuple[Command, list[Command]]] = {}
-    for found, subs in listed(call):
-        known[found.name.encode()] = (found, subs)
-        known |= {sub.name.encode(): (sub, []) for sub in subs}
+    known: dict[bytes, tuple[Command, list[Command]]] = call.keyspace.known_commands
+    if not known:
+        for found, subs in listed(call):
+            known[found.name.encode()] = (found, subs)
+            known |= {sub.name.encode(): (sub, []) for sub in subs}
     return known
 
 
@@ -135,7 +147,7 @@ def document(call: Call, found: Command, subs: list[Command]) -> tuple[bytes, by
 
 def docs(call: Call, words: list[bytes]) -> bytes:
     if len(words) == 2:
-        return map_of([document(call, found, subs) for found, subs in listed(call)], call.protocol)
+        return once(call, b"docs", lambda: map_of([document(call, *one) for one in listed(call)], call.protocol))
     known = known_by_name(call)
     return map_of([document(call, *known[w.lower()]) for w in words[2:] if w.lower() in known], call.protocol)
 

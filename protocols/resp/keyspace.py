@@ -15,7 +15,7 @@ replies wait for nothing, the state stream is synced each second or left to the 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from protocols.api import Called, World
 from protocols.resp.call import DATABASES, Block, Call, Client, Later
@@ -62,6 +62,9 @@ class Keyspace:
         self.held: list[tuple[Run, int, object]] = []
         """Runs that wait for the end of CLIENT PAUSE, in their order."""
         self.active_expire = True
+        self.described: dict[tuple[bytes, int], bytes] = {}
+        """COMMAND's large replies, by protocol: see ``describing.py``."""
+        self.known_commands: dict[bytes, Any] = {}
         self.routes: dict[tuple[Account, bytes], Route] = {}
         self.started_ms = 0
         self.run_id = "0" * 40

@@ -103,8 +103,6 @@ class RespSession(Lane):
         self._once = False
         self._own: Run | None = None
         self._handles: dict[tuple[bytes, bytes], Handle] = {}
-        self._shards = 0
-        """How many of them are shard channels."""
         self._shards = 0  # how many of them are shard channels
 
     # the driver's side
@@ -478,7 +476,6 @@ class RespSession(Lane):
             wanted = Glob(channel, RESP.text) if kind == PATTERN else Tokens(address_of(name))
             self._handles[key] = self.port.subscribe(self.account, wanted, sink)
             self._shards += kind == SHARD
-            self._shards += kind == SHARD
             self._tell(b"_SUBSCRIBED", kind, b"+", channel)
         self._confirm(kind, verb, channel)
 
@@ -496,5 +493,4 @@ class RespSession(Lane):
             if tell:
                 self._tell(b"_SUBSCRIBED", kind, b"-", channel)
         self._handles.clear()
-        self._shards = 0
         self._shards = 0
