@@ -16,7 +16,7 @@ import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from protocols.identity import Secret, Users
+from protocols.identity import Secret
 from substrate.api import Address
 from thalweg import users
 from thalweg.cli import main
