@@ -7,7 +7,7 @@ import pathlib
 import re
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -122,9 +122,11 @@ def test_a_cell_that_does_not_end_is_left_behind(
 ) -> None:
     monkeypatch.setattr(column, "CELL_S_MAX", 0.0)
     cells = Cells("resp", "client", "pytest", together=1)
-    cells.add("endless")(lambda place: time.sleep(4))
+    release = threading.Event()
+    cells.add("endless")(lambda place: release.wait(30))
     column.run_all(cells, ["endless"], Place("127.0.0.1:7"))
     assert json.loads(capsys.readouterr().out)["observed"] == "did not end within 0 s"
+    release.set()
 
 
 @pytest.mark.parametrize(
