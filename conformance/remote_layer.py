@@ -241,11 +241,9 @@ class Distant:
 
     def query(
         self, kind: str, stream: StreamId, address: Address | None = None, time_ms: int = 0,
-        pattern: Tokens | None = None, start: int = 0, end: int = -1, **more: Any,
+        pattern: Tokens | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
     ) -> Any:  # fmt: skip
-        if more:  # what only executors ask, beside the layer
-            return self._layer.query(kind, stream, address, time_ms, pattern, start, end, **more)
-        return self._ask(self.client.query, kind, stream, TOKEN, address, time_ms, pattern, start, end)
+        return self._ask(self.client.query, kind, stream, TOKEN, address, time_ms, pattern, start, end, level)
 
     def watch(self, stream: StreamId, level: Level, watcher: Any) -> Any:
         token = self._token + 1

@@ -436,12 +436,12 @@ class RemotePort(Identified):
 
     def query(
         self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
-        pattern: Pattern | None = None, start: int = 0, end: int = -1,
+        pattern: Pattern | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
     ) -> None:  # fmt: skip
         if pattern is not None and not isinstance(pattern, Tokens):
             raise TypeError(f"{pattern!r} cannot travel")
         far = self._far
-        far.streams.query(kind, stream, far.token(self.session, token), address, time_ms, pattern, start, end)
+        far.streams.query(kind, stream, far.token(self.session, token), address, time_ms, pattern, start, end, level)
 
     def call(self, executor: str, request: object, token: int) -> None:
         far = self._far

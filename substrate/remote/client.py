@@ -263,9 +263,9 @@ class RemoteStreams:
 
     def query(
         self, kind: str, stream: StreamId, token: int, address: Address | None = None, time_ms: int = 0,
-        pattern: Tokens | None = None, start: int = 0, end: int = -1,
+        pattern: Tokens | None = None, start: int = 0, end: int = -1, level: Level = Level.DURABLE,
     ) -> None:  # fmt: skip
-        self.ask(token, frames.Query(token, kind, stream, address, time_ms, pattern, start, end), False)
+        self.ask(token, frames.Query(token, kind, stream, address, time_ms, pattern, start, end, level), False)
 
     def watch(self, stream: StreamId, level: Level, token: int) -> None:
         """Answered with the Tail; from then on ``advanced(token)`` until ``unwatch``."""

@@ -170,6 +170,7 @@ class Query:
     pattern: Tokens | None
     start: int
     end: int
+    level: Level
 
 
 @dataclass(slots=True)

@@ -238,7 +238,7 @@ class Guest:
 
     def _query(self, frame: frames.Query) -> object:
         return self.server.layer.query(
-            frame.kind, frame.stream, frame.address, frame.time_ms, frame.pattern, frame.start, frame.end
+            frame.kind, frame.stream, frame.address, frame.time_ms, frame.pattern, frame.start, frame.end, frame.level
         )
 
     def _watch(self, frame: frames.Watch) -> object:

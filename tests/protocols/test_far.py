@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 
 import pytest
@@ -12,8 +13,10 @@ from conformance.far_harness import FarHarness
 from conformance.harness import Client
 from conformance.simulated_peers import PRODUCE, Book, KafkaPeer, _batch
 from protocols.guests import GatewayGuest
+from protocols.local import LocalPort
 from protocols.mqtt import packets as mqtt
 from protocols.mqtt.wire import encode
+from protocols.remote import RemotePort
 from substrate.address import RESP
 from substrate.api import DEFAULT_ACCOUNT, Called, CreateTopic, ErrorCode, StreamError
 from substrate.group import Group
@@ -342,3 +345,12 @@ def test_what_was_not_durable_when_the_disk_failed_is_answered_by_nobody() -> No
     engine.flush()
     one.run()
     assert b'"seq":1' in answer + idle.read()
+
+
+def test_a_far_port_may_be_asked_all_that_a_port_may() -> None:
+    """Every method of the port, with the same parameters as beside the sequencer."""
+    for name, method in inspect.getmembers(LocalPort, inspect.isfunction):
+        if not name.startswith("_"):
+            here = list(inspect.signature(method).parameters)
+            there = list(inspect.signature(getattr(RemotePort, name)).parameters)
+            assert here == there, name
