@@ -68,14 +68,14 @@ class MemoryRewrite:
 class MemoryStream:
     """One stream's batches, oldest first, cut into segments of ``config.segment_bytes`` so that retention has its unit."""
 
-    def __init__(self, config: StreamConfig) -> None:
+    def __init__(self, config: StreamConfig, base: int = 0) -> None:
         self.config = config
-        self.start = 0
-        self.end = 0
+        self.start = base
+        self.end = base
         self.epochs: list[tuple[int, int]] = []
         self._batches: list[bytes] = []
         self._bases: list[int] = []
-        self._segments: list[_Segment] = [_Segment(0, 0)]
+        self._segments: list[_Segment] = [_Segment(base, 0)]
 
     def append(self, batches: Sequence[Batch]) -> None:
         """Whole batches, checked before by ``check_part``."""

@@ -151,8 +151,7 @@ class DiskEngine:
             self._leave_word()
             raise _engine_error(error) from error
         self._broken = ""
-        streams = {StreamId(stream.id): self._ends(stream) for stream in self._streams.values()}
-        return Opened(Epoch(self._epoch), Commit(self._commit), streams)
+        return Opened(Epoch(self._epoch), Commit(self._commit), self.streams())
 
     def _keep_broken(self, reason: str, reached: int) -> None:
         self._broken = reason
@@ -315,6 +314,12 @@ class DiskEngine:
 
     def ends(self, stream: StreamId) -> Ends:
         return self._ends(self._stream(stream))
+
+    def streams(self) -> dict[StreamId, Ends]:
+        return {StreamId(stream.id): self._ends(stream) for stream in self._streams.values()}
+
+    def config(self, stream: StreamId) -> StreamConfig:
+        return self._stream(stream).config
 
     def _ends(self, stream: DiskStream) -> Ends:
         if stream.memory is not None:

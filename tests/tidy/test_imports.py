@@ -39,6 +39,7 @@ NOT_FOR_TABLES = {"session", "sessions"}
 OUTSIDE_WORLD = {
     "substrate/disk": {"asyncio", "concurrent.futures", "errno", "fcntl", "mmap", "os", "pathlib", "queue", "threading", "time"},
     "substrate/files.py": {"ctypes", "errno", "fcntl", "os", "pathlib", "queue", "resource", "threading", "time"},
+    "substrate/jetstream": {"contextlib", "os", "queue", "select", "shutil", "socket", "threading", "time"},
     "substrate/pure.py": {"importlib.abc", "importlib.machinery", "importlib.util", "os", "pathlib"},
 }  # fmt: skip
 """Path prefixes in substrate/ that touch files or threads, and by what; all the rest of it is sans-IO."""
