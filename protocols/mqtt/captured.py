@@ -5,6 +5,7 @@ left off, as far as it is durable and stable; a record that matches becomes a *r
 of each session. References and the new cursor are one change, so that after a crash nothing is missed and nothing is
 queued twice. A stream that exists when a filter is added is read from its tail; one created later from its beginning,
 which is noticed when its first matching record comes by (``Wanted.deliver``).
+What MQTT itself publishes with QoS 2 needs no reading where its sessions are there: ``Captured.refer``.
 """
 
 from __future__ import annotations
@@ -129,6 +130,36 @@ class Captured:
         if follow is not None and follow.fresh_bytes + group.value_bytes <= FRESH_BYTES_MAX:
             follow.fresh.append((base, copy_of(group)))
             follow.fresh_bytes += group.value_bytes
+
+    def refer(self, stream: int, group: Group, publisher: Session) -> bool:
+        """A group of QoS 2 was given positions: queue it in the same commit, so that it leaves with that one.
+
+        Only where all that came before it is queued, and all that are owed it are recorded and connected: then its payload
+        need not be read again, and nobody is given what may be lost. False: it comes when it is durable and read.
+        """
+        follow = self._follows.get(stream)
+        if follow is None or follow.position != group.base or mapping.topic_of(group.address) is None:
+            return False
+        matches = self._owner.matching.of(follow.account, group.address)
+        if matches.shares or not matches.sessions:
+            return False
+        for match in matches.sessions:
+            if match.session.connection is None or not match.session.keeps:
+                return False
+        messages: list[Message] = []
+        recorded: list[Change] = []
+        for record in group.records():
+            message = message_of(record, stream)
+            assert message is not None
+            kept = self._owner.matching.owe_to(matches.sessions, [], message, publisher.number)
+            if kept:
+                messages.append(message)
+                recorded.append((message.fields(), kept))
+        at = self._owner.end_of_records()
+        self._moved(follow, group.base + group.count, recorded)
+        for message in messages:
+            message.recorded, message.commit = at, self._owner.commit
+        return True
 
     def _take_fresh(self, follow: Follow) -> bool:
         """Queue what was appended here and may be seen now; whether the stream must be read, too."""

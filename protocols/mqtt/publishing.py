@@ -124,7 +124,7 @@ class Publishing:
             if route.stream:
                 if wanted:
                     self._owner.captured.appended(int(answer.stream), int(answer.base), group)
-                self._captured(publisher, address, answer, group.count)
+                self._captured(publisher, address, answer, group, 1)
                 return errors.SUCCESS
         if wanted:
             left = self._owner.matching.give(account, group, run.topic, publisher.number, 1)
@@ -154,15 +154,17 @@ class Publishing:
             self._owner.note("mqtt_quota_refusals", "")
             return errors.QUOTA_EXCEEDED
         answer: object = None
+        group: Group | None = None
         if route.stream or route.sinks or route.queues:
-            answer = self._publish_group(route, _group(run, connection))
+            group = _group(run, connection)
+            answer = self._publish_group(route, group)
             if not isinstance(answer, Appended):
                 return errors.reason(answer) or errors.UNSPECIFIED
         if first.retain:
             self._retain(account, run[-1])
         if route.stream:
-            if isinstance(answer, Appended):
-                self._captured(publisher, first.address, answer, len(run))
+            if isinstance(answer, Appended) and group is not None:
+                self._captured(publisher, first.address, answer, group, first.qos)
             return errors.SUCCESS
         matches = self._owner.matching.of(account, first.address)
         if matches.shares or (first.qos and matches.sessions):
@@ -204,10 +206,12 @@ class Publishing:
                 self._routes[key] = found
         return found
 
-    def _captured(self, publisher: Session, address: Address, answer: Appended, count: int) -> None:
+    def _captured(self, publisher: Session, address: Address, answer: Appended, group: Group, qos: int) -> None:
         self._owner.waits_for(answer.commit)
+        if qos == 2 and self._owner.captured.refer(int(answer.stream), group, publisher):
+            return
         if publisher.has_no_local():
-            for position in range(answer.base, answer.base + count):
+            for position in range(answer.base, answer.base + group.count):
                 self._owner.captured.came_from(int(answer.stream), position, publisher)
         self._follow(publisher.account, address, int(answer.stream))
 

@@ -234,8 +234,7 @@ class Sessions:
 
     def record_message(self, message: Message, kept: tuple[Change, ...]) -> None:
         """Write down a message and who is owed it; it is queued already."""
-        tail = self.own_tail()
-        message.recorded = int(tail.ordered) if tail is not None else 0
+        message.recorded = self.end_of_records()
         self.record((MESSAGE, message.fields(), kept))
         message.commit = self.commit
 
@@ -243,8 +242,7 @@ class Sessions:
         """The same for many at once."""
         if not owed:
             return
-        tail = self.own_tail()
-        recorded = int(tail.ordered) if tail is not None else 0
+        recorded = self.end_of_records()
         self.record((MESSAGES, *[(message.fields(), kept) for message, kept in owed]))
         for message, _ in owed:
             message.recorded, message.commit = recorded, self.commit
@@ -262,6 +260,11 @@ class Sessions:
         stream = self.world.stream
         self.ask(lambda token: self.world.query("tail", stream, token), found.append)
         return found[0] if found and isinstance(found[0], Tail) else None
+
+    def end_of_records(self) -> int:
+        """The position of what is recorded next."""
+        tail = self.own_tail()
+        return int(tail.ordered) if tail is not None else 0
 
     def live(self, account: Account, group: Group) -> None:
         self.publishing.live(account, group)

@@ -18,19 +18,20 @@ VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5.0": paho.MQTTv5}
 
 
 class Paho:
-    """One client. ``session``: seconds that its session outlives it (0: not at all)."""
+    """One client. ``session_s``: seconds that its session outlives it (0: not at all). ``again``: it reconnects by itself."""
 
     def __init__(
         self, port: int, client_id: str, version: str = "3.1.1", session_s: int = 0, before: Callable[[paho.Client], None] | None = None,
-        transport: Literal["tcp", "websockets"] = "tcp",
+        transport: Literal["tcp", "websockets"] = "tcp", again: bool = True,
     ) -> None:  # fmt: skip
         self.port = port
         self.version = VERSIONS[version]
         five = version == "5.0"
         more: dict[str, Any] = {} if five else {"clean_session": session_s == 0}
         self.client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id, protocol=self.version, transport=transport, **more
-        )
+            paho.CallbackAPIVersion.VERSION2, client_id, protocol=self.version, transport=transport,
+            reconnect_on_failure=again, **more,
+        )  # fmt: skip
         self.messages: queue.Queue[paho.MQTTMessage] = queue.Queue()
         self.events: queue.Queue[tuple[str, Any]] = queue.Queue()
         self.present = False
@@ -97,6 +98,15 @@ class Paho:
         sock = self.client.socket()
         assert sock is not None
         sock.close()
+
+    def reconnect(self) -> None:
+        """Of one that does not by itself, after its connection broke. It forgets that it sent a PUBREL if the first attempt
+        fails (paho 2.2, ``_messages_reconnect_reset_out``), and publishes that message anew."""
+        self.wait("closed")
+        self.client.loop_stop()
+        self.client.reconnect()
+        self.client.loop_start()
+        self.wait("connected")
 
     def close(self) -> None:
         self.client.disconnect()

@@ -262,13 +262,12 @@ def test_paho_goes_on_by_itself_after_the_process_was_killed(start_gateway: Call
     """QoS 2 over a crash in the middle: what paho sends again is taken once, what we send again paho takes once."""
     server = start_gateway()
     port = server.port("mqtt")
-    quickly = {"before": lambda client: client.reconnect_delay_set(1, 1)}
-    sub = Paho(port, "exact-sub", "3.1.1", 600, **quickly)  # type: ignore[arg-type]
+    sub = Paho(port, "exact-sub", "3.1.1", 600, lambda client: client.reconnect_delay_set(1, 1))
     sub.subscribe("exact", qos=2)
-    pub = Paho(port, "exact-pub", "3.1.1", 600, **quickly)  # type: ignore[arg-type]
+    pub = Paho(port, "exact-pub", "3.1.1", 600, again=False)
     told = [pub.client.publish("exact", b"%d" % number, 2) for number in range(300)]
     server.restart(kill=True)
-    pub.wait("connected")
+    pub.reconnect()
     told += [pub.client.publish("exact", b"%d" % number, 2) for number in range(300, 400)]
     for one in told:
         one.wait_for_publish(60)
