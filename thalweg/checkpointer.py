@@ -30,12 +30,13 @@ EXIT_S = 600.0
 
 class Checkpointer:
     """The gateway's side: at most one checkpoint at a time, of a stream that grew by ``unfolded_bytes`` since its last one,
-    or by as much as that one's size if that is more."""
+    or by as much as that one's size if that is more. ``trims``: what only the older checkpoint needs is removed."""
 
-    def __init__(self, driver: Driver, files: RealFiles, unfolded_bytes: int) -> None:
+    def __init__(self, driver: Driver, files: RealFiles, unfolded_bytes: int, trims: bool = True) -> None:
         self._driver = driver
         self._files = files
         self._unfolded_bytes = unfolded_bytes
+        self._trims = trims
         self._sizes: dict[str, int] = {}
         self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -72,7 +73,7 @@ class Checkpointer:
         world.unfolded_bytes -= begun_bytes
         found = checkpoints.load(self._files, name)
         self._sizes[name] = max((len(made.state) for made in found), default=0)
-        if len(found) == 2 and found[1].last_base > 0 and world in sequencer.worlds():
+        if self._trims and len(found) == 2 and found[1].last_base > 0 and world in sequencer.worlds():
             self._driver.enter()
             sequencer.layer.trim(world.stream, Position(found[1].last_base))
         self._driver.count("checkpoints_total")

@@ -16,6 +16,7 @@ LISTENERS = ("kafka", "nats", "mqtt", "resp", "http")
 COMMANDS = {
     "serve": ("thalweg.commands.serve", "run the gateway until SIGTERM or Ctrl-C"),
     "role": ("thalweg.commands.role", "run one process of several: a sequencer, or a gateway that links to one"),
+    "fleet": ("thalweg.commands.fleet", "gateways over one JetStream cluster: a trial on this machine"),
     "ps": ("thalweg.commands.ps", "show the processes of `serve --workers` and what happened to them"),
     "pub": ("thalweg.commands.pub", "publish messages: arguments, or what comes on standard input"),
     "sub": ("thalweg.commands.sub", "follow messages live, by a pattern of addresses"),

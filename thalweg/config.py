@@ -27,6 +27,7 @@ Bytes = Annotated[int, Ge(1), Le(2**31 - 1)]
 Milliseconds = Annotated[int, Ge(1), Le(2**31 - 1)]
 OFF = "off"
 MEMORY = ":memory:"
+DISK = "disk"
 PREFIX = "THALWEG_"
 NOT_KEYS = {
     "THALWEG_CONFIG": "the configuration file, where `--config` is not given",
@@ -277,6 +278,12 @@ class Config:
 
     data: str = "data"
     """Directory of everything that is kept; `:memory:` keeps nothing."""
+    engine: str = "disk"
+    """What keeps the streams: `disk`, or `jetstream://[user:password@]host:port,host:port.../name?replicas=3`, a NATS JetStream cluster; `data` then holds a copy."""
+    fleet_key: str = ""
+    """File of the key that gateways over one cluster share (16 bytes or more, for its owner only); empty: this one is alone."""
+    fleet_listen: str = "tcp://127.0.0.1:0"
+    """Where the gateway that holds the lease accepts the others: `tcp://host:port`, `tls://host:port`; told to them as it is."""
     users: str = ""
     """File of those who may come in and of what each may do, read again on SIGHUP; empty: everybody may do everything."""
     workers: Annotated[int, Ge(0), Le(64)] = 0
@@ -296,10 +303,32 @@ class Config:
     def __post_init__(self) -> None:
         if not self.data or "\0" in self.data:
             raise ValueError(f"data: {self.data!r} is neither a directory nor :memory:")
+        check_engine(self)
         for name in ("kafka", "nats", "mqtt", "resp", "http"):
             for key in ("tls_listen", "websocket_tls_listen"):
                 if getattr(getattr(self, name), key, OFF) != OFF and not self.tls.certificate:
                     raise ValueError(f"{name}.{key}: needs tls.certificate and tls.key")
+
+
+def check_engine(config: Config) -> None:
+    """
+    Raises:
+        ValueError: no such engine, or one that does not go with the other keys.
+    """
+    if config.engine == DISK:
+        if config.fleet_key:
+            raise ValueError("fleet_key: says nothing without an engine in a cluster")
+        return
+    from substrate.jetstream.address import Cluster
+
+    try:
+        Cluster.parse(config.engine)
+    except ValueError as error:
+        raise ValueError(f"engine: {error}, nor {DISK}") from None
+    if config.data == MEMORY:
+        raise ValueError("engine: needs a directory in data for its copy")
+    if config.workers:
+        raise ValueError("workers: is for the disk engine; start more gateways with the same fleet_key")
 
 
 def keys() -> Iterator[tuple[str, str, object]]:

@@ -29,7 +29,7 @@ from substrate.files import RealFiles
 from substrate.memory import MemoryEngine
 from thalweg import ops
 from thalweg.checkpointer import Checkpointer
-from thalweg.config import MEMORY, OFF, Config, Http, Kafka, Mqtt, Nats, Resp
+from thalweg.config import DISK, MEMORY, OFF, Config, Http, Kafka, Mqtt, Nats, Resp
 from thalweg.connection import Connection, Turn, flush
 from thalweg.embedding import Addresses, HostPort, LoopThread
 from thalweg.listeners import Listening, Tls, listening
@@ -392,7 +392,8 @@ class Gateway:
         """
         driver.sequencer.open(time.time_ns())
         if self._files is not None:
-            self._checkpointer = Checkpointer(driver, self._files, self.config.checkpoint_bytes)
+            trims = self.config.engine == DISK  # another gateway has no checkpoint of ours to begin from
+            self._checkpointer = Checkpointer(driver, self._files, self.config.checkpoint_bytes, trims)
 
     def _secure(self, config: Config) -> None:
         """Read certificates and keys, if any are named."""
@@ -469,10 +470,14 @@ class Gateway:
     def _engine(self, loop: asyncio.AbstractEventLoop) -> Engine:
         if self.config.data == MEMORY:
             return MemoryEngine()
-        from substrate.disk import DiskEngine
-
         pathlib.Path(self.config.data).mkdir(parents=True, exist_ok=True)
         self._files = RealFiles(self.config.data, loop.call_soon_threadsafe)
+        if self.config.engine != DISK:
+            from thalweg.fleet import make_engine
+
+            return make_engine(self.config, loop)
+        from substrate.disk import DiskEngine
+
         return DiskEngine(self._files)
 
     def _protocols(self) -> tuple[dict[str, Callable[[Port], Session]], list[Callable[[], Executor]]]:

@@ -46,7 +46,7 @@ def serve(
 async def run(
     config: Config, ready_file: pathlib.Path | None, gateway: Gateway | None = None, supervised: bool = False
 ) -> int:
-    from thalweg.gateway import CannotStart, Gateway
+    from thalweg.gateway import CannotStart
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ async def run(
     loop.add_signal_handler(signal.SIGINT, Interrupts(stop))
     if supervised:
         loop.add_reader(0, stop.set)
-    gateway = gateway or Gateway(config)
+    gateway = gateway or make_gateway(config)
     try:
         await gateway.start()
     except OSError as error:
@@ -71,6 +71,25 @@ async def run(
     announce(config, addresses)
     await stop.wait()
     return await end(gateway, ready_file)
+
+
+def make_gateway(config: Config) -> Gateway:
+    """All in one process; or a member of a fleet, where the configuration has its key.
+
+    Raises:
+        CannotServe: the key cannot be read.
+    """
+    from thalweg.gateway import Gateway
+
+    if not config.fleet_key:
+        return Gateway(config)
+    from thalweg.fleet import Member
+    from thalweg.roles import RoleError, read_key
+
+    try:
+        return Member(config, read_key(config.fleet_key))
+    except RoleError as error:
+        raise CannotServe(str(error)) from error
 
 
 def reload(gateway: Gateway) -> None:

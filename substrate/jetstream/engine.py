@@ -152,9 +152,13 @@ class JetStreamEngine:
         self._sent_bytes = 0
         self._early: set[int] = set()
         self._progress_s = 0.0
+        """When the cluster last acknowledged something, or had nothing to; ``_heard_s``: on this link."""
+        self._heard_s = 0.0
         self._overlays: dict[int, MemoryStream] = {}
         self._rolled: dict[int, int] = {}
         """Where a segment begins, because it was asked for."""
+        self._touched: set[StreamId] = set()
+        """Streams of which the copy has more now than their overlay knows."""
 
     # -- opening
 
@@ -225,7 +229,7 @@ class JetStreamEngine:
     def _adopt(self, link: Link) -> None:
         self._link = link
         self._watching = False
-        self._progress_s = time.monotonic()
+        self._heard_s = time.monotonic()
         self._host.watch(link.fileno(), self._readable)
 
     def _begin(self) -> Opened:
@@ -408,7 +412,7 @@ class JetStreamEngine:
         size = sum(map(len, data))
         entry = Pending(kind, frame.number if frame else self._written, len(data), size, apply)
         if not self._pieces:
-            self._progress_s = time.monotonic()
+            self._progress_s = self._heard_s = time.monotonic()
         self._pending.append(entry)
         self._pending_bytes += size
         self._pieces.extend([(entry, index, piece) for index, piece in enumerate(data)])
@@ -498,7 +502,7 @@ class JetStreamEngine:
         entry.left -= 1
         entry.end = sequence
         self._sent_bytes = max(0, self._sent_bytes - len(data))
-        self._progress_s = time.monotonic()
+        self._progress_s = self._heard_s = time.monotonic()
 
     def _settle(self) -> None:
         """Apply and report what is acknowledged whole."""
@@ -515,6 +519,8 @@ class JetStreamEngine:
             applied = entry.end or applied
             if entry.kind is Kind.COMMIT:
                 self._durable = entry.commit
+        if self._touched:
+            self._shorten()
         if applied:
             self._joiner = Joiner(self._epoch, applied, self._copy.commit)
             self._copy.advanced(applied, self._epoch)
@@ -548,14 +554,14 @@ class JetStreamEngine:
     def _look(self) -> None:
         if self._broken or not self._pieces:
             return
-        silent_s = time.monotonic() - self._progress_s
-        if silent_s > self.patience_s:
-            self._fail(f"nothing acknowledged for {silent_s:.1f} s; {self._why or 'the cluster is silent'}")
+        now_s = time.monotonic()
+        if now_s > self._progress_s + self.patience_s:
+            self._fail(
+                f"nothing acknowledged for {now_s - self._progress_s:.1f} s; {self._why or 'the cluster is silent'}"
+            )
             return
-        if self._link is not None and silent_s > STALL_S:
-            progress_s = self._progress_s
+        if self._link is not None and now_s > self._heard_s + STALL_S:
             self._lose("the cluster is silent")
-            self._progress_s = progress_s
         self._expect()
 
     def pump(self, wait_s: float) -> None:
@@ -648,7 +654,7 @@ class JetStreamEngine:
 
         def apply() -> None:
             self._copy.create(stream, label, config)
-            self._settled_stream(stream)
+            self._touched.add(stream)
 
         self._enter(Kind.CREATE, [pack_settings(stream, label, config)], apply)
 
@@ -757,18 +763,19 @@ class JetStreamEngine:
 
     def _applied(self, frame: Frame) -> None:
         self._copy.append(frame)
-        for stream in {part.stream for part in frame.parts}:
-            self._settled_stream(stream)
+        self._touched.update([part.stream for part in frame.parts])
 
-    def _settled_stream(self, stream: StreamId) -> None:
-        """The copy has it up to its end: what of the overlay lies below is read there."""
-        overlay = self._overlays.get(stream)
-        if overlay is not None:
-            end = self._copy.disk.ends(stream).end
-            if overlay.end <= end:
-                del self._overlays[stream]
-            else:
-                overlay.trim(end)
+    def _shorten(self) -> None:
+        """What the copy has is read there."""
+        for stream in self._touched:
+            overlay = self._overlays.get(stream)
+            if overlay is not None:
+                end = self._copy.disk.ends(stream).end
+                if overlay.end <= end:
+                    del self._overlays[stream]
+                else:
+                    overlay.trim(end)
+        self._touched.clear()
 
     # -- reading
 

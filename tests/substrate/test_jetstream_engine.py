@@ -23,7 +23,7 @@ KEPT_BY_THE_COPY_ALONE = {"rewrite", "a_rewrite_given_up_changes_nothing"}
 """What compaction took is in the log still: a copy that is made anew has it again, and its marks."""
 _names = itertools.count()
 
-pytestmark = pytest.mark.peer
+pytestmark = [pytest.mark.peer, pytest.mark.slow]
 
 
 def _cluster(tmp_path_factory: pytest.TempPathFactory, nodes: int) -> NatsCluster:

@@ -58,7 +58,7 @@ def test_every_key_has_a_variable_that_sets_it() -> None:
     [
         ({"kafka": {"lisen": "off"}}, "kafka.lisen: no such key; did you mean kafka.listen?"),
         ({"kafak": {}}, "kafak: no such key; did you mean kafka?"),
-        ({"entirely": 1}, "entirely: no such key"),
+        ({"quite_another": 1}, "quite_another: no such key"),
         ({"kafka": {"listen": "9092"}}, "kafka.listen: address '9092' is neither host:port nor off"),
         ({"kafka": {"listen": 9092}}, "kafka.listen: Input should be a valid string (given 9092)"),
         ({"kafka": {"advertise": "off"}}, "kafka.advertise: 'off' is nothing that a client can connect to"),

@@ -12,6 +12,13 @@ from thalweg.cli import LISTENERS, add_config, complain
 def add(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--data", metavar="DIR", help="directory of everything that is kept; :memory: keeps nothing")
+    parser.add_argument(
+        "--engine", metavar="URL", help="disk, or jetstream://host:port,... for a NATS JetStream cluster (docs/fleet.md)"
+    )
+    parser.add_argument(
+        "--fleet-key", metavar="FILE", help="the key of gateways that share a cluster: one of them is the sequencer"
+    )
+    parser.add_argument("--fleet-listen", metavar="URL", help="where this one accepts the others when it is")
     for name in LISTENERS:
         parser.add_argument(
             f"--{name}", metavar="ADDR", help=f"{name} listener: host:port, port 0 for any, off for none"
@@ -34,6 +41,9 @@ def run(options: argparse.Namespace) -> int:
         "data": options.data,
         "users": options.users,
         "workers": options.workers,
+        "engine": options.engine,
+        "fleet_key": options.fleet_key,
+        "fleet_listen": options.fleet_listen,
     }
     given = {key: value for key, value in flags.items() if value is not None}
     try:
