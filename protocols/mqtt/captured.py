@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from protocols.api import Handle
 from protocols.mqtt import mapping
 from protocols.mqtt.runs import copy_of, end_of_run, group_of
-from protocols.mqtt.state import FOLLOWED, REFERRED, UNFOLLOWED, Change, Message, Session
+from protocols.mqtt.state import DONE, FOLLOWED, REFERRED, UNFOLLOWED, Change, Message, Session
 from substrate.api import (
     Account,
     Address,
@@ -197,13 +197,28 @@ class Captured:
             self._watch(stream, account, position)
 
     def _watch(self, stream: int, account: Account, position: int) -> None:
-        follow = Follow(self, stream, account, position)
-        if isinstance(self._query(stream), StreamError):  # deleted while it was down
+        tail = self._query(stream)
+        if isinstance(tail, StreamError):  # deleted while it was down
             self._owner.write((UNFOLLOWED, stream))
             return
+        if isinstance(tail, Tail) and tail.ordered < position:
+            position = int(tail.start)
+            self._begun_anew(stream, account, position)
+        follow = Follow(self, stream, account, position)
         self._follows[stream] = follow
         follow.handle = self._owner.world.watch(follow.stream, Level.STABLE, follow)
         self.read_on(follow)
+
+    def _begun_anew(self, stream: int, account: Account, position: int) -> None:
+        """A stream in memory, and the process is another: what was owed of it is gone, its positions are given again."""
+        for session in self._owner.state.sessions.values():
+            gone = [
+                one.sequence for one in session.entries.values() if one.message.stream == stream and not one.received
+            ]
+            if gone:
+                self._owner.note("mqtt_owed_records_gone", f"stream {stream} was in memory: {len(gone)} of one session")
+                self._owner.write((DONE, session.number, tuple(gone)), session.keeps)
+        self._owner.write((FOLLOWED, stream, account.encode(), position))
 
     def _unfollow(self, follow: Follow) -> None:
         if follow.handle is not None:

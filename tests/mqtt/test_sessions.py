@@ -14,7 +14,16 @@ from protocols.mqtt.retained import Retained
 from protocols.mqtt.sessions import Sessions
 from protocols.mqtt.state import Message
 from protocols.mqtt.wire import encode
-from substrate.api import DEFAULT_ACCOUNT, Address, CreateTopic, DeleteTopic, Group, TrimTopic
+from substrate.api import (
+    DEFAULT_ACCOUNT,
+    Address,
+    CreateTopic,
+    DeleteTopic,
+    Durability,
+    Group,
+    StreamConfig,
+    TrimTopic,
+)
 from substrate.memory import MemoryEngine
 from tests.mqtt.peers import Peer, harness
 from tests.mqtt.test_session import codes, connected, published
@@ -300,6 +309,27 @@ def test_a_deleted_topic_is_forgotten_and_its_successor_read_anew(world: World) 
     sub = connected(world.crash(), "s", clean=False)
     world.append("orders/x", b"3")
     assert [payload for _, payload, _ in sub.take()] == [b"3"]
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_topic_in_memory_begins_anew_over_a_crash(away: bool) -> None:
+    """What a session was owed of it is gone, and what comes then comes once."""
+    world = World()
+    world.ask("topics", CreateTopic(DEFAULT_ACCOUNT, Address(b"m"), config=StreamConfig(Durability.MEMORY)))
+    sub = connected(world.gateway, "s", clean=False)
+    sub.subscribe("m/#", options=2)
+    if away:
+        sub.wire.close()
+    pub = connected(world.gateway, "p", clean=False)
+    for number in range(1, 6):
+        assert codes(pub.publish("m/x", b"before", 2, packet_id=number), p.PUBREC) == [0]
+    if not away:
+        assert len(sub.take()) == 5
+    sub, pub = connected(world.crash(), "s", clean=False), connected(world.gateway, "p", clean=False)
+    for number in range(6, 9):
+        assert codes(pub.publish("m/x", b"%d" % number, 2, packet_id=number), p.PUBREC) == [0]
+    assert [payload for _, payload, _ in sub.take()] == [b"6", b"7", b"8"]
+    assert connected(world.crash(), "s", clean=False).take() == []
 
 
 def test_no_local_holds_for_captured_addresses_too(world: World) -> None:
