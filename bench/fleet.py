@@ -21,8 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from conformance.engines import Told, Writer
+from conformance.jetstream_stage import JetStreamStage
 from conformance.links import Recorder
+from conformance.nats_cluster import NatsCluster, NoServer
 from conformance.process import GatewayProcess
+from substrate.disk.options import Options
 from transports import mold
 from transports.api import Link, LinkError
 from transports.gaps import GapTracker
@@ -38,6 +42,8 @@ PACKETS = 60_000
 ROUND_TRIPS = 5_000
 FRAMES = 16_384
 FRAME_BYTES = 65_536
+LOG_WARM, LOG_MESSAGES = 2_000, 20_000
+FRAMES_IN_FLIGHT = 1_000
 
 
 class Echo(Recorder):
@@ -219,6 +225,34 @@ def tracker(loss: float) -> float:
     return total / (time.perf_counter() - began)
 
 
+def jetstream_engine() -> dict[str, float]:
+    """Turns of one message of 4 KiB each to a cluster of three nodes, FRAMES_IN_FLIGHT at once, each reported durable."""
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            cluster = NatsCluster(Path(folder, "cluster"))
+        except NoServer as why:
+            print(f"jetstream engine: not measured: {why}")
+            return {}
+        with cluster:
+            stage = JetStreamStage(cluster.url(), str(Path(folder, "data")), Options())
+            told = Told()
+            engine = stage.make()
+            writer = Writer(engine, told, engine.open(told, 0))
+            writer.create(1)
+            began = 0.0
+            for number in range(LOG_WARM + LOG_MESSAGES):
+                if number == LOG_WARM:
+                    began = time.perf_counter()
+                writer.append(writer.part(1, 4096))
+                while writer.commit - (told.durables[-1] if told.durables else 0) > FRAMES_IN_FLIGHT:
+                    engine.pump(0.1)
+                    stage.turns.run()
+            stage.settle(engine)
+            seconds = time.perf_counter() - began
+            engine.close()
+    return {"messages_per_s": LOG_MESSAGES / seconds, "mb_per_s": LOG_MESSAGES * 4096 / seconds / 1e6}
+
+
 def figures() -> dict[str, dict[str, float]]:
     one, three = asyncio.run(multicast(1)), asyncio.run(multicast(3))
     clean, lossy = tracker(0.0), tracker(0.2)
@@ -227,6 +261,7 @@ def figures() -> dict[str, dict[str, float]]:
         "GET through a gateway": through_a_gateway(),
         "multicast, 3 followers": {**three, "cost_of_one": one["packets_per_s"] / three["packets_per_s"]},
         "gap tracker, 20 % lost": {"messages_per_s": lossy, "of_lossless": lossy / clean},
+        "jetstream engine, 4 KiB": jetstream_engine(),
     }
 
 
@@ -238,6 +273,7 @@ GOALS: dict[str, tuple[str, Callable[[dict[str, float]], bool]]] = {
         lambda f: f["packets_per_s"] >= 300_000 and f["cost_of_one"] <= 1.3,
     ),
     "gap tracker, 20 % lost": ("at least a quarter of the lossless rate", lambda f: f["of_lossless"] >= 0.25),
+    "jetstream engine, 4 KiB": ("at least 8,000 messages/s", lambda f: not f or f["messages_per_s"] >= 8_000),
 }
 
 

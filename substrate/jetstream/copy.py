@@ -21,7 +21,7 @@ from substrate.disk.engine import DiskEngine
 from substrate.disk.options import Options
 from substrate.engine import EngineError, Frame, Opened
 from substrate.files import RealFiles
-from substrate.jetstream.log import Entry, Joiner, Kind, LogError, unpack_frame, unpack_numbers
+from substrate.jetstream.log import Entry, Joiner, Kind, LogError, unpack_frames, unpack_numbers
 
 FOLDER = "copy"
 PLACE = "place.json"
@@ -176,11 +176,11 @@ class Copy:
         if entry.kind is Kind.EPOCH or entry.commit < self._held:
             return
         if entry.kind is Kind.COMMIT:
-            frame = unpack_frame(entry.commit, entry.body)
-            if entry.commit > self.commit:
-                self.append(frame)
-            elif not self._fits(frame):
-                raise LogError(f"commit {entry.commit} in {self.root} is not the cluster's")
+            for frame in unpack_frames(entry.body):
+                if frame.number > self.commit:
+                    self.append(frame)
+                elif frame.number == self._held and not self._fits(frame):
+                    raise LogError(f"commit {frame.number} in {self.root} is not the cluster's")
             return
         try:
             self._apply(entry)

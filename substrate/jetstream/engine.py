@@ -1,6 +1,7 @@
 """The engine whose truth is a stream of a NATS JetStream cluster (see ``log``, ``truth``, ``copy``).
 
-A turn becomes one entry of the log, published at once, each message expecting the one before it. When the cluster has
+A turn becomes an entry of the log, published at once, each message expecting the one before it; while AT_ONCE messages are
+under way, turns wait and share the next. When the cluster has
 acknowledged the last of an entry's messages it is appended to the copy on this machine and reported durable: the cluster's
 quorum made it so. Until then its batches are an overlay in memory over the copy's end.
 
@@ -20,6 +21,7 @@ The connection belongs to the owner's thread. A thread of its own only prepares 
 from __future__ import annotations
 
 import itertools
+import os
 import queue
 import select
 import threading
@@ -50,6 +52,8 @@ REOPEN_S = 0.25
 AGAIN_S = 0.1
 WINDOW = 2_048
 WINDOW_BYTES = 16 << 20
+AT_ONCE = 32
+"""So many messages are under way before frames wait for one another to share the next."""
 """Published and not acknowledged at most: nats-server drops what exceeds its queue of a stream."""
 PENDING_BYTES_MAX = 64 << 20
 DEFAULT_OPTIONS = Options()
@@ -85,6 +89,10 @@ class Pending:
     """Messages of it that are not."""
     size: int
     apply: Callable[[], None]
+    body: list[Batch]
+    """While it is open: what it is made of. More frames may join it until it is published."""
+    frames: list[Frame]
+    count: int = 0
     end: int = 0
     """The sequence of its last message, once that is acknowledged."""
 
@@ -122,6 +130,7 @@ class JetStreamEngine:
         self._copy = Copy(root, shard, options, host.post if posts else None, self._fail)
         self._subject = subject_of(cluster, shard)
         self._listener: Listener | None = None
+        self._writer = os.urandom(16)
         self._broken = "not open"
         self._generation = 0
         self._turns = 0
@@ -146,6 +155,8 @@ class JetStreamEngine:
         self._pending: deque[Pending] = deque()
         self._pieces: deque[tuple[Pending, int, bytes]] = deque()
         """Not acknowledged, the first at sequence ``_acked + 1``: its entry, its index, its data."""
+        self._open_entry: Pending | None = None
+        """The last of them, if it is not cut into pieces yet."""
         self._pending_bytes = 0
         self._acked = 0
         self._sent = 0
@@ -192,7 +203,7 @@ class JetStreamEngine:
                     joiner = self._copy.joiner(identity)
                 reached = joiner.sequence
                 try:
-                    epoch, end = truth.take_over(joiner, self._copy.apply)
+                    epoch, end = truth.take_over(joiner, self._writer, self._copy.apply)
                 finally:
                     if joiner.sequence > reached:
                         deadline_s = time.monotonic() + OPEN_S
@@ -261,6 +272,9 @@ class JetStreamEngine:
 
     def _reopened(self, taken: Prepared) -> Opened:
         self._taken = None
+        if isinstance(taken.fault, EngineError):
+            self.fenced = taken.fault.detail
+            raise taken.fault
         if taken.fault is not None:
             raise EngineError(ErrorCode.CORRUPT, str(taken.fault))
         assert taken.link is not None
@@ -315,8 +329,13 @@ class JetStreamEngine:
         joiner = Joiner(self._joiner.epoch, self._joiner.sequence, self._joiner.commit)
         entries: list[Entry] = []
 
+        def take(entry: Entry) -> None:
+            if entry.kind is Kind.EPOCH and entry.epoch > self._epoch and entry.body != self._writer:
+                raise EngineError(ErrorCode.UNAVAILABLE, f"another writer took over: epoch {entry.epoch}")
+            entries.append(entry)
+
         def work(truth: Truth, made: Prepared) -> None:
-            made.epoch, made.end = truth.take_over(joiner, entries.append)
+            made.epoch, made.end = truth.take_over(joiner, self._writer, take)
             made.entries, made.joiner = entries, joiner
 
         return work
@@ -407,17 +426,43 @@ class JetStreamEngine:
 
     # -- publishing
 
-    def _enter(self, kind: Kind, body: Sequence[Batch], apply: Callable[[], None], frame: Frame | None = None) -> None:
-        data = log.cut(body)
-        size = sum(map(len, data))
-        entry = Pending(kind, frame.number if frame else self._written, len(data), size, apply)
-        if not self._pieces:
-            self._progress_s = self._heard_s = time.monotonic()
-        self._pending.append(entry)
-        self._pending_bytes += size
-        self._pieces.extend([(entry, index, piece) for index, piece in enumerate(data)])
+    def _enter(self, kind: Kind, body: list[Batch], apply: Callable[[], None]) -> None:
+        self._begin_entry(Pending(kind, self._written, 1, sum(map(len, body)), apply, body, []))
         self._publish()
         self._expect()
+
+    def _begin_entry(self, entry: Pending) -> None:
+        self._close_entry()
+        if not self._pending:
+            self._progress_s = self._heard_s = time.monotonic()
+        self._pending.append(entry)
+        self._pending_bytes += entry.size
+        self._open_entry = entry
+
+    def _enter_frame(self, frame: Frame, body: list[Batch]) -> None:
+        """With those that wait already, where there are any and one message holds them."""
+        entry = self._open_entry
+        size = sum(map(len, body))
+        if entry is None or entry.kind is not Kind.COMMIT or entry.size + size > log.PIECE_BYTES:
+            made = Pending(Kind.COMMIT, frame.number, 1, size, lambda: self._applied(made.frames), body, [frame])
+            self._begin_entry(made)
+        else:
+            entry.commit = frame.number
+            entry.frames.append(frame)
+            entry.body += body
+            entry.size += size
+            self._pending_bytes += size
+        self._publish()
+        self._expect()
+
+    def _close_entry(self) -> None:
+        """What is cut is not added to."""
+        entry, self._open_entry = self._open_entry, None
+        if entry is not None:
+            data = log.cut(entry.body)
+            entry.body = []
+            entry.left = entry.count = len(data)
+            self._pieces.extend([(entry, index, piece) for index, piece in enumerate(data)])
 
     def _publish(self) -> None:
         """As much as the window takes."""
@@ -427,11 +472,12 @@ class JetStreamEngine:
         parts: list[bytes] = []
         epoch, subject = self._epoch, self._subject
         ready = self._sent - self._acked
+        if ready < AT_ONCE:
+            self._close_entry()
         while ready < min(len(self._pieces), WINDOW) and self._sent_bytes < WINDOW_BYTES:
             entry, index, data = self._pieces[ready]
-            count = -(-entry.size // log.PIECE_BYTES) or 1
             sequence = self._sent + 1
-            payload = Piece(entry.kind, sequence, epoch, entry.commit, index, count, data).pack()
+            payload = Piece(entry.kind, sequence, epoch, entry.commit, index, entry.count, data).pack()
             parts += wire.publish(subject, f"{link.inbox}.a{sequence}", payload, {EXPECTED: str(self._sent)})
             self._sent = sequence
             self._sent_bytes += len(data)
@@ -552,7 +598,7 @@ class JetStreamEngine:
         self._host.later(STALL_S / 2, due)
 
     def _look(self) -> None:
-        if self._broken or not self._pieces:
+        if self._broken or not self._pending:
             return
         now_s = time.monotonic()
         if now_s > self._progress_s + self.patience_s:
@@ -695,7 +741,8 @@ class JetStreamEngine:
         if not self._pending:
             self._copy.disk.roll(stream)
             return
-        self._pending.append(Pending(Kind.CONFIG, self._written, 0, 0, lambda: self._copy.disk.roll(stream)))
+        self._close_entry()
+        self._pending.append(Pending(Kind.CONFIG, self._written, 0, 0, lambda: self._copy.disk.roll(stream), [], []))
 
     def _check_known(self, stream: StreamId) -> None:
         if stream not in self._overlays and not self._copy.has(stream):
@@ -755,15 +802,16 @@ class JetStreamEngine:
                 overlay = self._overlays[part.stream] = MemoryStream(self._copy.disk.config(part.stream), part.base)
             overlay.roll()
             overlay.append(part.batches)
-        body = log.pack_frame([part for part in frame.parts if self._is_logged(part.stream)])
-        self._enter(Kind.COMMIT, body, lambda: self._applied(frame), frame)
+        logged = [part for part in frame.parts if self._is_logged(part.stream)]
+        self._enter_frame(frame, log.pack_frame(frame.number, logged))
 
     def _is_logged(self, stream: StreamId) -> bool:
         return self._overlays[stream].config.durability is not Durability.MEMORY
 
-    def _applied(self, frame: Frame) -> None:
-        self._copy.append(frame)
-        self._touched.update([part.stream for part in frame.parts])
+    def _applied(self, frames: Sequence[Frame]) -> None:
+        for frame in frames:
+            self._copy.append(frame)
+            self._touched.update([part.stream for part in frame.parts])
 
     def _shorten(self) -> None:
         """What the copy has is read there."""

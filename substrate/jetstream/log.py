@@ -4,15 +4,16 @@ A message's payload, big endian:
 
     0   magic "TWJS"   4  u8 format = 1   5  u8 kind   6  u16 0
     8   u64 sequence (its own in the JetStream stream)
-    16  u64 epoch      24 u64 commit: the frame's number; of other kinds the last frame's
+    16  u64 epoch      24 u64 commit: the last frame's number; of other kinds that of the last frame before
     32  u32 index      36 u32 count of the entry's messages
     40  u32 CRC32C of the 40 bytes before and of the piece
     44  the piece
 
-An entry's body: EPOCH (its writer's words for people), COMMIT (below), CREATE and CONFIG (the stream's settings as the disk
+An entry's body: EPOCH (16 bytes of chance: its writer's name), COMMIT (below), CREATE and CONFIG (the stream's settings as the disk
 engine packs them), TRIM (u64 stream, u64 before), DELETE (u64 stream).
 
-    COMMIT: u32 parts, then for each: u64 stream, u64 base, u64 end, i64 max timestamp, u32 batches, u32 bytes of each;
+    COMMIT: one frame or more, in order, for each u64 number, u32 length, then
+            u32 parts, for each: u64 stream, u64 base, u64 end, i64 max timestamp, u32 batches, u32 bytes of each;
             then all batches, one after another
 
 Validity, the same for every reader: an EPOCH message with a greater epoch than any before it begins that epoch; a message of
@@ -39,6 +40,8 @@ HEAD_BYTES = _HEAD.size + _CRC.size
 _PART = struct.Struct(">QQQqI")
 _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
+_FRAME = struct.Struct(">QI")
+FRAME_BYTES = _FRAME.size
 MAGIC = b"TWJS"
 
 
@@ -101,18 +104,36 @@ def cut(body: Sequence[Batch]) -> list[bytes]:
     return [bytes(whole[at : at + PIECE_BYTES]) for at in range(0, len(whole), PIECE_BYTES)]
 
 
-def pack_frame(parts: Sequence[Part]) -> list[Batch]:
+def pack_frame(number: int, parts: Sequence[Part]) -> list[Batch]:
     head = [_U32.pack(len(parts))]
     for part in parts:
         head.append(_PART.pack(part.stream, part.base, part.end, part.max_timestamp_ms, len(part.batches)))
         head += [_U32.pack(len(batch)) for batch in part.batches]
-    made: list[Batch] = [b"".join(head)]
+    made: list[Batch] = [b"", b"".join(head)]
     for part in parts:
         made += part.batches
+    made[0] = _FRAME.pack(number, sum(map(len, made)))
     return made
 
 
-def unpack_frame(number: int, body: bytes) -> Frame:
+def unpack_frames(body: bytes) -> list[Frame]:
+    """
+    Raises:
+        LogError: cut short, or longer than it says.
+    """
+    found = []
+    at = 0
+    while at < len(body):
+        if len(body) - at < FRAME_BYTES:
+            raise LogError(f"{len(body) - at} bytes behind the last frame")
+        number, length = _FRAME.unpack_from(body, at)
+        at += FRAME_BYTES
+        found.append(_unpack_frame(number, body[at : at + length]))
+        at += length
+    return found
+
+
+def _unpack_frame(number: int, body: bytes) -> Frame:
     """
     Raises:
         LogError: cut short, or longer than it says.

@@ -123,8 +123,8 @@ class Truth:
             if misses > 20:
                 raise LinkError(f"no replica has message {first}")
 
-    def take_over(self, joiner: Joiner, apply: Callable[[Entry], None]) -> tuple[int, int]:
-        """Read what ``joiner`` has not yet, append an EPOCH of ours; its epoch and sequence.
+    def take_over(self, joiner: Joiner, writer: bytes, apply: Callable[[Entry], None]) -> tuple[int, int]:
+        """Read what ``joiner`` has not yet, append an EPOCH in the name of ``writer``; its epoch and sequence.
 
         Raises:
             LinkError: it may be tried again, with the same joiner.
@@ -139,7 +139,7 @@ class Truth:
             for piece in self.read(joiner.sequence + 1, last):
                 for entry in joiner.take(piece):
                     apply(entry)
-            made = Piece(Kind.EPOCH, last + 1, joiner.epoch + 1, joiner.commit, 0, 1, b"")
+            made = Piece(Kind.EPOCH, last + 1, joiner.epoch + 1, joiner.commit, 0, 1, writer)
             answer = as_object(self.link.ask(self.subject, made.pack(), {EXPECTED: str(last)}).payload)
             error = answer.get("error") or {}
             if not error and answer.get("seq") == last + 1:

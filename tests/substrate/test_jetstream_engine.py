@@ -104,7 +104,7 @@ def test_a_node_that_is_killed_under_load_costs_nothing_but_time(three: NatsClus
     three.kill(leader)
     _load(stage, writer, 100)
     three.restart(leader)
-    _load(stage, writer, 50)
+    _load(stage, writer, 30)
     _until(stage, writer, lambda: writer.told.durables[-1:] == [writer.commit])
     assert writer.told.failures == []
     assert writer.told.durables == sorted(set(writer.told.durables))
@@ -176,6 +176,33 @@ def test_a_writer_that_slept_is_fenced_when_it_wakes(stage: JetStreamStage, tmp_
     assert taker.told.failures == []
     stored = read_all(taker.engine, 1)
     assert [len(batch) for batch in stored[1:]] == [len(batch) for batch in taker.batches[1]]
+    sleeper.engine.close()
+    taker.engine.close()
+
+
+def test_a_writer_that_failed_while_another_took_over_does_not_take_it_back(
+    stage: JetStreamStage, tmp_path: pathlib.Path
+) -> None:
+    sleeper = opened(stage)
+    sleeper.create(1)
+    stage.settle(sleeper.engine)
+    other = JetStreamStage("jetstream://h:1", str(tmp_path / "b"), stage.options)
+    other.cluster = stage.cluster
+    taker = opened(other)
+    _engine(sleeper).patience_s = -1.0
+    sleeper.append(sleeper.part(1, 100))
+    _until(stage, sleeper, lambda: bool(sleeper.told.failures))
+    assert not _engine(sleeper).fenced
+
+    def refused() -> bool:
+        with pytest.raises(EngineError):
+            sleeper.engine.reopen(0)
+        return bool(_engine(sleeper).fenced)
+
+    _until(stage, sleeper, refused)
+    taker.append(taker.part(1, 200))
+    _until(other, taker, lambda: taker.told.durables == [1])
+    assert taker.told.failures == []
     sleeper.engine.close()
     taker.engine.close()
 
