@@ -31,6 +31,7 @@ from conformance.bad_clients import mqtt_text, number32
 from conformance.fuzz_codecs import CODECS, check_codec
 from conformance.fuzz_grammars import GRAMMARS, Swell, kafka_frame
 from conformance.harness import Client, Factories, Harness, user
+from substrate.api import DEFAULT_ACCOUNT
 
 MIXED = "mixed"
 SESSIONS = (*sorted(GRAMMARS), MIXED)
@@ -212,7 +213,7 @@ def run_steps(protocol: str, steps: Sequence[Step], seed: int, delayed: bool, gu
     """The steps on a new gateway, with ``guarded`` one where nobody may do everything; what went wrong first."""
     harness = Harness(seed=seed, factories=factories(), delayed=delayed)
     if guarded:
-        harness.users = user("anonymous", None, **RIGHTS)
+        harness.users = user("anonymous", None, DEFAULT_ACCOUNT, **RIGHTS)
     clients: dict[int, Client] = {}
     for done, step in enumerate(steps, 1):
         began = time.thread_time()

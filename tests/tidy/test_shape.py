@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import pathlib
 import re
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -151,11 +152,14 @@ def test_no_module_holds_state() -> None:
 
 
 def test_no_module_is_dead() -> None:
-    """Every module is imported by another file of the tree, or started by the Makefile, or the entry point."""
+    """Every module is imported by another file of the tree, or started by the Makefile, or an entry point."""
     everywhere = python_files(*PACKAGES, "tests", "bench", "examples", "tools")
     imported = {name for path in everywhere for name, _ in imports_of(path) if name != module_of(path)}
     imported |= {name.removeprefix("cython.cimports.") for name in imported}
-    started = set(re.findall(r"-m ([\w.]+)", (ROOT / "Makefile").read_text())) | {"thalweg.__main__"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    entries = [project["scripts"], *project["entry-points"].values()]
+    started = set(re.findall(r"-m ([\w.]+)", (ROOT / "Makefile").read_text()))
+    started |= {target.partition(":")[0] for several in entries for target in several.values()}
     named = {  # started by its name in another process
         node.value
         for path in everywhere
