@@ -85,6 +85,7 @@ demo: setup
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
+	@[ -n "$(ARGS)" ] || $(BIN)/python -m bench.fleet
 
 sim: setup
 	@echo "sim: the whole gateway under a seeded clock, disk and network: SEED=$(SEED) RUNS=$(RUNS)"
