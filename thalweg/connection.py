@@ -119,7 +119,10 @@ def flush(dirty: list, driver: object) -> None:
             if owner is None or (held and id(outbox) in held):
                 continue
             connection = owner
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception as error:  # one that is wrong keeps nobody else's bytes
+                connection.crashed(error)
             if outbox.large():
                 driver.grew(outbox)
 

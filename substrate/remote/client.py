@@ -80,7 +80,7 @@ class RemoteStreams:
         self._asked: dict[int, tuple[int, bool]] = {}  # token -> deadline, and whether it changes something
         self._unanswered = -1  # own tokens, for requests whose answer nobody wants
         self._watched: set[int] = set()
-        self._heard_ns = now_ns
+        self._heard_ns = self._ticked_ns = now_ns
         self._pinged = False
         self._why = ""
 
@@ -124,8 +124,11 @@ class RemoteStreams:
             self.owner.answered(token, Unknown(why) if changes else StreamError(ErrorCode.UNAVAILABLE, why))
 
     def tick(self, now_ns: int) -> None:
-        """Deadlines, and whether the sequencer still lives."""
-        self.now_ns = now_ns
+        """Deadlines, and whether the sequencer still lives. A process that stood still itself hears what waits first."""
+        if now_ns - self._ticked_ns > QUIET_NS * 2:
+            self._heard_ns = max(self._heard_ns, now_ns - QUIET_NS)
+            self._pinged = False
+        self.now_ns = self._ticked_ns = now_ns
         for token in [token for token, (deadline, _) in self._asked.items() if deadline <= now_ns]:
             _, changes = self._asked.pop(token)
             if token > 0:

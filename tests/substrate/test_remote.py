@@ -293,7 +293,14 @@ def test_every_request_ends_by_a_deadline_and_a_mute_sequencer_is_given_up(world
     world.network.settle()
     assert len(ear.answers) == 2, "an answer that comes later is nobody's"
     client.tick(2 * REQUEST_NS)
+    assert not lost(ear), "who stood still itself listens first"
+    for step in range(1, 12):
+        client.tick(2 * REQUEST_NS + step * 500_000_000)
     assert ear.heard[-1] == ("lost", "the sequencer does not answer")
+
+
+def lost(ear: Ear) -> bool:
+    return any(isinstance(one, tuple) and one[0] == "lost" for one in ear.heard)
 
 
 def test_a_quiet_link_is_asked_and_answers(world: World) -> None:
@@ -301,7 +308,7 @@ def test_a_quiet_link_is_asked_and_answers(world: World) -> None:
     client.tick(1_500_000_000)
     world.network.settle()
     client.tick(6_000_000_000)
-    assert client.ready and not any(isinstance(one, tuple) and one[0] == "lost" for one in ear.heard)
+    assert client.ready and not lost(ear)
 
 
 def test_a_gateway_that_reads_nothing_stops_its_own_requests_within_bounded_memory(world: World) -> None:

@@ -27,6 +27,7 @@ class Framed:
 
     def __init__(self, port, outbox_bytes_max=8 << 20):
         self.port = port
+        self.reads = 0
         self.outbox = Outbox(outbox_bytes_max)
         self.deadline_ns = 0
         self.closing = self.blocked = False
@@ -35,6 +36,17 @@ class Framed:
         self.receives = 0
         self.now_ns = 0
         self.heard = 0
+
+    @property
+    def deadline_ns(self):
+        self.reads -= 1
+        if self.reads == 0:
+            raise ZeroDivisionError("the deadline is wrong")
+        return self._deadline_ns
+
+    @deadline_ns.setter
+    def deadline_ns(self, at_ns):
+        self._deadline_ns = at_ns
 
     def opened(self, peer, now_ns):
         self.outbox.answer(frame(b"hello"))
@@ -71,6 +83,9 @@ class Framed:
         elif kind == b"b":  # blocked until the alarm
             self.blocked = True
             self.deadline_ns = self.now_ns + 1_000_000
+        elif kind == b"f":  # wrong when the driver looks at it the second time: at the end of the turn
+            self.reads = 2
+            self.outbox.answer(frame(body))
         elif kind == b"x":  # the alarm itself is wrong
             self.deadline_ns = 1
         elif kind == b"m":  # many bytes
@@ -283,6 +298,25 @@ def test_a_session_that_is_wrong_dies_alone(run):
             )
             writer.close()
             other_writer.close()
+
+    run(scenario)
+
+
+def test_a_session_that_is_wrong_at_the_end_of_a_turn_keeps_nobody_elses_answers(run):
+    async def scenario():
+        async with served() as gateway:
+            clients = [await gateway.connect() for _ in range(3)]
+            for reader, _ in clients:
+                await read_frame(reader)
+            for count in range(20):  # in one turn with the wrong one, before and behind it
+                for index, (_, writer) in enumerate(clients):
+                    if index != 1 or count <= 10:
+                        writer.write(frame(b"f" if index == 1 and count == 10 else b"e%d" % count))
+                for index in (0, 2):
+                    assert await read_frame(clients[index][0]) == b"e%d" % count
+            assert sum(count for event, count in gateway.driver.counters.items() if "crash" in event) == 1
+            for _, writer in clients:
+                writer.close()
 
     run(scenario)
 
