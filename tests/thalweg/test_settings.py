@@ -22,6 +22,7 @@ SETTINGS = {
     "resp": (resp.Settings,),
 }
 OF_THE_PROCESS = (
+    "fleet.py",
     "gateway.py",
     "settings.py",
     "serve.py",
