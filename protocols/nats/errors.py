@@ -119,6 +119,7 @@ FILTER_NOT_MATCHING_SUBJECT = ApiError(
 )
 DURABLE_AND_NAME = ApiError(400, 10132, "Consumer Durable and Name have to be equal if both are provided")
 REPLICAS_NEGATIVE = ApiError(400, 10133, "replicas count cannot be negative")
+CONSUMER_METADATA = ApiError(400, 10135, "consumer metadata exceeds maximum size of 128KB")
 FILTERS_DUPLICATE = ApiError(400, 10136, "consumer cannot have both FilterSubject and FilterSubjects specified")
 FILTERS_IN_SUBJECT = ApiError(400, 10137, "consumer with multiple subject filters cannot use subject based API")
 FILTERS_OVERLAP = ApiError(400, 10138, "consumer subject filters cannot overlap")

@@ -68,6 +68,8 @@ from substrate.api import (
 
 NAME = "jetstream"
 API = b"$JS.API."
+UNLEVELLED = ("direct_get", "consumer_next")
+"""Kinds of answers that are messages: the header that asks for an API level is not looked at (README.md)."""
 LIMITS_NS = 1_000_000_000
 """How often ``max_age`` is applied, and streams are looked for that another protocol deleted."""
 AGED_A_TURN = 100
@@ -524,6 +526,8 @@ class JetStream:
                     handler, kind, least, most = found
                     rest = names[depth:]
                     reply = Reply(self.world, token, kind, self._refused)
+                    if kind not in UNLEVELLED and jetstream_streams.required_level(request, reply):
+                        return
                     if least <= len(rest) <= most:
                         handler(self, request, rest, reply, session)
                     else:

@@ -25,6 +25,7 @@ VERSION = "2.15.1"
 LEVEL = "5"
 RECORD_BYTES_MAX = 8 * 1024 * 1024
 SEGMENT_BYTES_MIN = 1024 * 1024
+STREAM_NAME_MAX = 255
 DESCRIPTION_MAX = 4096
 METADATA_MAX = 128 * 1024
 SUBJECTS_MAX = 200
@@ -106,6 +107,8 @@ def stream_config(given: Config) -> Config | ApiError:
     name = given.get("name", "")
     if "/" in name or "\\" in name:
         return errors.STREAM_NAME_PATH
+    if len(name) > STREAM_NAME_MAX:
+        return errors.STREAM_CONFIG.of(err=f"stream name is too long, maximum allowed is {STREAM_NAME_MAX}")
     if not valid_stream_name(name) or "%" in name:
         return errors.STREAM_CONFIG.of(err="stream name is required and can not contain '.', '*', '>', '%' or blanks")
     subjects = given.get("subjects") or [name]
@@ -211,15 +214,20 @@ def _refuse_limits(given: Config) -> str | None:
             return "counter stream cannot use message TTLs"
         if given.get("retention", "limits") != "limits":
             return "counter stream can only use limits retention"
-    return _refuse_metadata(given.get("metadata", {}))
+    refused = _refuse_metadata(given.get("metadata", {}))
+    if refused is None and _too_large(given.get("metadata", {})):
+        return f"stream metadata exceeds maximum size of {METADATA_MAX} bytes"
+    return refused
 
 
 def _refuse_metadata(metadata: dict[str, Any]) -> str | None:
     if any(not isinstance(value, str) for value in metadata.values()):
         return "metadata values are strings"
-    if sum(len(name) + len(value) for name, value in metadata.items()) > METADATA_MAX:
-        return f"metadata exceeds maximum size of {METADATA_MAX}"
     return None
+
+
+def _too_large(metadata: dict[str, str]) -> bool:
+    return sum(len(name) + len(value) for name, value in metadata.items()) > METADATA_MAX
 
 
 def _refuse_subjects(subjects: list[Any]) -> str | None:
@@ -237,10 +245,8 @@ def _refuse_subjects(subjects: list[Any]) -> str | None:
         if subject.split(".", 1)[0] == "_thalweg":
             return "subjects beneath _thalweg are reserved"
         for other in subjects[:index]:
-            if other == subject:
-                return "duplicate subjects detected"
             if collide(subject, other):
-                return f"subject {subject!r} overlaps with {other!r}".replace("'", '"')
+                return f'subject "{other}" overlaps with "{subject}"'
     return None
 
 
@@ -426,6 +432,8 @@ def _refuse_consumer(given: Config) -> ApiError | None:
     words = _unsupported(given, CONSUMER_ONLY) or _refuse_metadata(given.get("metadata", {}))
     if words is not None:
         return errors.CONSUMER_CREATE.of(err=words)
+    if _too_large(given.get("metadata", {})):
+        return errors.CONSUMER_METADATA
     if given.get("num_replicas", 0) > 1:
         return errors.REPLICAS
     if given.get("num_replicas", 0) < 0:

@@ -7,6 +7,7 @@ UNPIN finds no group: there are none.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -152,7 +153,7 @@ def _refuse_names(
     if "config" not in body:
         return errors.CONSUMER_CONFIG_REQUIRED
     if body.get("action", "") not in ("", "create", "update"):
-        return errors.INVALID_JSON.of(err=f"unknown consumer action: {body['action']!r}")
+        return errors.INVALID_JSON.of(err=f"unknown consumer action: {json.dumps(body['action'])}")
     durable_name, short_name = given.get("durable_name", ""), given.get("name", "")
     if durable_name and short_name and durable_name != short_name:
         return errors.DURABLE_AND_NAME

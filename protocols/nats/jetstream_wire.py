@@ -377,11 +377,15 @@ def check_fields(found: object, fields: Fields, of: str) -> dict[str, Any]:
             continue
         wanted = int if issubclass(types[0], int) and types[0] is not bool else types[0]
         fits = isinstance(value, wanted) and (wanted is bool or not isinstance(value, bool))
-        if not fits or (types[0] is Uint64 and value < 0):
+        if not fits or (wanted is int and not _fits_in_go(value, types[0])):
             kind = f"number {value}" if fits else _kind(value)
             raise JsonError(f"json: cannot unmarshal {kind} into Go struct field {of}.{name} of type {_go_type(types)}")
         kept[name] = value
     return kept
+
+
+def _fits_in_go(value: int, wanted: type) -> bool:
+    return 0 <= value < 1 << 64 if wanted is Uint64 else -(1 << 63) <= value < 1 << 63
 
 
 def _kind(value: object) -> str:
