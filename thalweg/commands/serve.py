@@ -13,7 +13,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument("--data", metavar="DIR", help="directory of everything that is kept; :memory: keeps nothing")
     parser.add_argument(
-        "--engine", metavar="URL", help="disk, or jetstream://host:port,... for a NATS JetStream cluster (docs/fleet.md)"
+        "--engine",
+        metavar="URL",
+        help="disk, or jetstream://host:port,... for a NATS JetStream cluster (docs/fleet.md)",
     )
     parser.add_argument(
         "--fleet-key", metavar="FILE", help="the key of gateways that share a cluster: one of them is the sequencer"
