@@ -91,7 +91,8 @@ def config_of(topic: Topic) -> Config:
 
 def required_level(request: ApiRequest, reply: Reply) -> bool:
     """Whether the client needs a newer API than this: then it was told so."""
-    for name, value in request.headers:
+    for name, given in request.headers:
+        value = given or b""
         if name == b"Nats-Required-Api-Level" and (not value.removeprefix(b"-").isdigit() or int(value) > API_LEVEL):
             reply.refuse(errors.API_LEVEL)
             return True
