@@ -11,7 +11,6 @@ from typing import Any, cast
 
 from protocols.api import Session
 from protocols.local import Sequencer
-from substrate.address import RESP
 from substrate.api import (
     RESERVED,
     Account,
@@ -23,7 +22,6 @@ from substrate.api import (
     ErrorCode,
     Failed,
     Group,
-    Pattern,
     Position,
     Route,
     Sink,
@@ -31,11 +29,12 @@ from substrate.api import (
     StreamId,
     Topic,
 )
-from substrate.interest import Glob, Subscription, Tokens
+from substrate.interest import Subscription
+from substrate.layer import acked
 from substrate.remote import frames
 from substrate.remote.codec import FrameError
 from substrate.remote.objects import Objects
-from substrate.remote.server import NOTHING, Guest, StreamServer, acked
+from substrate.remote.server import NOTHING, Guest, StreamServer
 
 SESSIONS_MAX = 200_000
 INTERESTS_MAX = 1_000_000
@@ -92,12 +91,8 @@ class SequencerServer(StreamServer):
                 guest.say(frame)
 
     def _described(self, number: int, subscription: Subscription) -> frames.Interested:
-        pattern = subscription.pattern
-        tokens = pattern if isinstance(pattern, Tokens) else None
-        glob = pattern.pattern if isinstance(pattern, Glob) else b""
-        return frames.Interested(
-            number, subscription.account, subscription.sink.protocol, tokens, glob, subscription.group
-        )
+        protocol = subscription.sink.protocol
+        return frames.Interested.of(number, subscription.account, protocol, subscription.pattern, subscription.group)
 
     def _topic(self, topic: Topic, there: bool) -> None:
         frame = frames.TopicIs(topic) if there else frames.TopicGone(topic.account, topic.name)
@@ -225,13 +220,6 @@ class GatewayGuest(Guest):
     # requests
 
     def _publish(self, frame: frames.Publish) -> object:
-        answer = self._published(frame)
-        return answer if frame.token else NOTHING
-
-    def _published(self, frame: frames.Publish) -> object:
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         sequencer = self.server.sequencer
         address = Address(frame.group.address)
         frame.group.source = self._session(frame.session)
@@ -262,24 +250,15 @@ class GatewayGuest(Guest):
         )
 
     def _append_here(self, frame: frames.AppendGroup) -> object:
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         frame.group.source = self._session(frame.session)
         self.server.layer.relieve(frame.group.value_bytes)
         return acked(self.server.sequencer.append(frame.stream, frame.group, frame.when), frame.ack)
 
     def _append_batch_here(self, frame: frames.AppendBatch) -> object:
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         self.server.layer.relieve(len(frame.batch))
         return acked(self.server.sequencer.append(frame.stream, frame.batch, None), frame.ack)
 
     def _commit_here(self, frame: frames.CommitGroups) -> object:
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         session = self._session(frame.session)
         for _, group, _ in frame.appends:
             group.source = session
@@ -315,10 +294,9 @@ class GatewayGuest(Guest):
     def _interested(self, frame: frames.Interested) -> object:
         if frame.number in self._interests or len(self._interests) >= INTERESTS_MAX:
             raise FrameError(f"interest {frame.number} is not new, or beyond {INTERESTS_MAX}")
-        pattern: Pattern = frame.tokens if frame.tokens is not None else Glob(frame.glob, RESP.text)
         sink: Sink = GatewaySink(self, frame.protocol, frame.account, frame.group)
         self._interests[frame.number] = self.server.sequencer.interest.subscribe(
-            frame.account, pattern, sink, frame.group
+            frame.account, frame.pattern(), sink, frame.group
         )
         self.server.announced(self, frame.number)
         return NOTHING

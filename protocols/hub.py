@@ -71,8 +71,9 @@ class Hub(Host):
         self._deadline_count = 0
         self._ending = False
         self._large: dict[int, Outbox] = {}
-        self.held: dict[int, Outbox] = {}
-        """Outboxes of which nothing leaves yet: what their connection relies on is not known everywhere."""
+        self.held: dict[int, int] = {}
+        """Outboxes (by id) of which nothing leaves yet, and for how many reasons: what their connection relies on is not
+        known everywhere."""
 
     # connections
 
@@ -161,11 +162,14 @@ class Hub(Host):
         self._large[id(outbox)] = outbox
 
     def hold(self, session: Session) -> None:
-        """Nothing leaves for its peer until ``release``."""
-        self.held[id(session.outbox)] = session.outbox
+        """Nothing leaves for its peer until ``release`` was called as often."""
+        self.held[id(session.outbox)] = self.held.get(id(session.outbox), 0) + 1
 
     def release(self, session: Session) -> None:
-        if self.held.pop(id(session.outbox), None) is not None:
+        reasons = self.held.pop(id(session.outbox), 0) - 1
+        if reasons > 0:
+            self.held[id(session.outbox)] = reasons
+        elif reasons == 0:
             session.outbox.mark()
             self.touched()
 

@@ -13,7 +13,7 @@ import heapq
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import cast
+from typing import Protocol, cast
 
 from protocols.api import Executor, Handle, Session
 from protocols.calls import Caller, Calls
@@ -54,7 +54,7 @@ from substrate.batch import BatchError
 from substrate.control import CONTROL, Topics, stream_keys
 from substrate.engine import Engine, EngineError
 from substrate.interest import Interest
-from substrate.layer import StreamLayer
+from substrate.layer import StreamLayer, acked
 from substrate.marks import Marks
 
 RETRY_NS = 1_000_000_000
@@ -89,6 +89,13 @@ class Host:
 
     def refused(self, session: object) -> None:
         """This session's peer gave wrong credentials, which cost a password hash to find out."""
+
+
+class Deliverer(Protocol):
+    """The part of a host that a delivery needs."""
+
+    def random(self) -> int: ...
+    def call(self, owner: object, act: Callable[..., None], *arguments: object) -> None: ...
 
 
 class Sequencer:
@@ -395,13 +402,7 @@ class Sequencer:
         return answer
 
     def deliver(self, route: Route, group: Group, served: str) -> None:
-        for sink in route.sinks:
-            if sink.protocol != served:
-                self.host.call(sink.session, sink.deliver, group)
-        for members in route.queues:
-            if members[0].protocol != served:
-                for sink, part in spread(group, members, self.host.random):
-                    self.host.call(sink.session, sink.deliver, part)
+        deliver(self.host, route, group, served)
 
     def append(
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, when: Conditions | None
@@ -544,14 +545,14 @@ class LocalPort(Identified):
         self, route: Route, group: Group, served: str, ack: Ack, token: int, when: Conditions | None = None
     ) -> None:
         self._relieve(group.value_bytes)
-        self._tell(token, _acked(self._sequencer.publish(route, group, served, when), ack))
+        self._tell(token, acked(self._sequencer.publish(route, group, served, when), ack))
 
     def append(
         self, stream: StreamId, batch: Group | bytes | bytearray | memoryview, ack: Ack, token: int,
         when: Conditions | None = None,
     ) -> None:  # fmt: skip
         self._relieve(batch.value_bytes if isinstance(batch, Group) else len(batch))
-        self._tell(token, _acked(self._sequencer.append(stream, batch, when), ack))
+        self._tell(token, acked(self._sequencer.append(stream, batch, when), ack))
 
     def _relieve(self, size: int) -> None:
         self._sequencer.layer.relieve(size)
@@ -564,7 +565,7 @@ class LocalPort(Identified):
             against = layer.against(stream, group, when)
             if against is not None:
                 return self._tell(token, against)
-        answers = [_acked(self._sequencer.append_judged(stream, group, when), ack) for stream, group, when in appends]
+        answers = [acked(self._sequencer.append_judged(stream, group, when), ack) for stream, group, when in appends]
         return self._tell(token, tuple(answers))
 
     def read(
@@ -594,6 +595,17 @@ class LocalPort(Identified):
         self._sequencer.host.note(event, detail)
 
 
+def deliver(host: Deliverer, route: Route, group: Group, served: str) -> None:
+    """To every live sink but those of the protocol that was ``served``."""
+    for sink in route.sinks:
+        if sink.protocol != served:
+            host.call(sink.session, sink.deliver, group)
+    for members in route.queues:
+        if members[0].protocol != served:
+            for sink, part in spread(group, members, host.random):
+                host.call(sink.session, sink.deliver, part)
+
+
 def spread(group: Group, members: Sequence[Sink], random: Callable[[], int]) -> list[tuple[Sink, Group]]:
     """Each message to one member of a queue group; those of one member stay together, in order."""
     if len(members) == 1 or group.count == 1:
@@ -602,22 +614,6 @@ def spread(group: Group, members: Sequence[Sink], random: Callable[[], int]) -> 
     for index in range(group.count):
         chosen.setdefault(random() % len(members), []).append(index)
     return [(members[number], group.part(indices)) for number, indices in chosen.items()]
-
-
-def _acked(answer: Appended | Rejected | StreamError, ack: Ack) -> Appended | Rejected | StreamError:
-    """An ORDERED ack waits for nothing: it leaves with this turn's flush, after its write."""
-    if ack <= Ack.ORDERED and isinstance(answer, Appended) and answer.commit:
-        return Appended(
-            answer.stream,
-            answer.base,
-            answer.last,
-            answer.timestamp_ms,
-            answer.epoch,
-            answer.shard,
-            Commit(0),
-            answer.duplicate,
-        )
-    return answer
 
 
 class LocalWorld(LocalPort):

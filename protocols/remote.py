@@ -18,8 +18,7 @@ from typing import Any, Protocol
 
 from protocols.api import Handle, Session
 from protocols.identity import Identified, Users
-from protocols.local import spread
-from substrate.address import RESP
+from protocols.local import deliver, spread
 from substrate.api import (
     RESERVED,
     Account,
@@ -44,7 +43,7 @@ from substrate.api import (
     Topic,
     Watcher,
 )
-from substrate.interest import Glob, Interest, Tokens
+from substrate.interest import Interest, Tokens
 from substrate.remote import frames
 from substrate.remote.client import RemoteStreams
 from substrate.remote.codec import FrameError
@@ -67,7 +66,7 @@ class FarHost(Protocol):
     def refused(self, session: object) -> None: ...
 
     def hold(self, session: Session) -> None:
-        """Nothing leaves for its peer until ``release``."""
+        """Nothing leaves for its peer until ``release`` was called as often."""
         ...
 
     def release(self, session: Session) -> None: ...
@@ -182,11 +181,7 @@ class FarSequencer:
         handle = self.interest.subscribe(account, pattern, sink, group)
         number = self._next_number
         self._next_number += 1
-        tokens = pattern if isinstance(pattern, Tokens) else None
-        glob = pattern.pattern if isinstance(pattern, Glob) else b""
-        if tokens is None and not glob and not isinstance(pattern, Glob):
-            raise TypeError(f"{pattern!r} cannot travel")
-        self.streams.say(frames.Interested(number, account, sink.protocol, tokens, glob, group))
+        self.streams.say(frames.Interested.of(number, account, sink.protocol, pattern, group))
         if session is not None:
             self._announced[number] = session
             self.host.hold(session)
@@ -198,7 +193,7 @@ class FarSequencer:
 
     def _heard(self, number: int) -> None:
         session = self._announced.pop(number, None)
-        if session is not None and session not in self._announced.values():
+        if session is not None:
             self.host.release(session)
 
     # what the sequencer says
@@ -250,9 +245,8 @@ class FarSequencer:
         elif isinstance(frame, frames.Heard):
             self._heard(frame.number)
         elif isinstance(frame, frames.Interested):
-            pattern = frame.tokens if frame.tokens is not None else Glob(frame.glob, RESP.text)
             sink = self.far if frame.group is None else FarSink(frame.protocol)
-            self._others[frame.number] = self.interest.subscribe(frame.account, pattern, sink, frame.group)
+            self._others[frame.number] = self.interest.subscribe(frame.account, frame.pattern(), sink, frame.group)
         elif isinstance(frame, frames.Uninterested):
             other = self._others.pop(frame.number, None)
             if other is not None:
@@ -308,17 +302,8 @@ class FarSequencer:
         self.uncaptured += group.count
         group.timestamp_ms = self.now_ns // 1_000_000
         answer = Appended(StreamId(0), Position(-1), Position(-1), group.timestamp_ms, Epoch(0))
-        elsewhere = False
-        for sink in route.sinks:
-            if sink is self.far:
-                elsewhere = True
-            elif sink.protocol != served:
-                self.host.call(sink.session, sink.deliver, group)
-        for members in route.queues:
-            if members[0].protocol != served:
-                for sink, part in spread(group, members, self.host.random):
-                    self.host.call(sink.session, sink.deliver, part)
-        if elsewhere:
+        deliver(self.host, route, group, served)
+        if self.far in route.sinks:
             self.streams.publish(route.account, group, Ack.NONE, 0, None, number, self.decided_there(route))
         return self._at_once(session, token, answer)
 
@@ -339,7 +324,7 @@ class FarSequencer:
             return Route(route.account, route.address, route.generation, route.stream, route.topic, (), ())
         sinks = tuple([sink for sink in route.sinks if sink is not self.far])
         queues = tuple([members for members in route.queues if not self._elsewhere(members)])
-        if len(sinks) == len(route.sinks) and len(queues) == len(route.queues) and not self._far_queue(route):
+        if len(sinks) == len(route.sinks) and len(queues) == len(route.queues):
             return route
         return Route(
             route.account, route.address, route.generation, route.stream, route.topic, (*sinks, self.far), queues

@@ -17,6 +17,7 @@ from typing import cast
 from substrate import batch as batches
 from substrate.api import (
     BATCH_BYTES_MAX,
+    Ack,
     Address,
     Appended,
     Batches,
@@ -860,6 +861,13 @@ def _by_address(batch: Batch, found: Stream) -> list[tuple[bytes, int, int]]:
     except BatchError:
         made = {found.key.name: (batches.header(batch).count, len(batch))}
     return [(address, count, size) for address, (count, size) in made.items()]
+
+
+def acked(answer: Appended | Rejected | StreamError, ack: Ack) -> Appended | Rejected | StreamError:
+    """An ORDERED ack waits for nothing: it leaves with this turn's flush, after its write."""
+    if ack <= Ack.ORDERED and isinstance(answer, Appended):
+        answer.commit = Commit(0)
+    return answer
 
 
 class _Ignore:

@@ -34,9 +34,6 @@ from transports.api import FRAME_BYTES_MAX, Link
 REQUEST_NS = 30_000_000_000
 """A request without an answer ends in an error by then."""
 NEVER_NS = 1 << 62
-QUIET_NS = 1_000_000_000
-GONE_NS = 5_000_000_000
-"""A link that says nothing: asked after the first, given up after the second."""
 
 
 class Owner(Protocol):
@@ -78,7 +75,6 @@ class RemoteStreams:
         self._server_nonce = b""
         self._out = Outlet()
         self._asked: dict[int, tuple[int, bool]] = {}  # token -> deadline, and whether it changes something
-        self._unanswered = -1  # own tokens, for requests whose answer nobody wants
         self._watched: set[int] = set()
         self._heard_ns = self._ticked_ns = now_ns
         self._pinged = False
@@ -120,23 +116,21 @@ class RemoteStreams:
 
     def _fail(self, token: int, why: str) -> None:
         _, changes = self._asked.pop(token)
-        if token > 0:
-            self.owner.answered(token, Unknown(why) if changes else StreamError(ErrorCode.UNAVAILABLE, why))
+        self.owner.answered(token, Unknown(why) if changes else StreamError(ErrorCode.UNAVAILABLE, why))
 
     def tick(self, now_ns: int) -> None:
         """Deadlines, and whether the sequencer still lives. A process that stood still itself hears what waits first."""
-        if now_ns - self._ticked_ns > QUIET_NS * 2:
-            self._heard_ns = max(self._heard_ns, now_ns - QUIET_NS)
+        if now_ns - self._ticked_ns > frames.QUIET_NS * 2:
+            self._heard_ns = max(self._heard_ns, now_ns - frames.QUIET_NS)
             self._pinged = False
         self.now_ns = self._ticked_ns = now_ns
         for token in [token for token, (deadline, _) in self._asked.items() if deadline <= now_ns]:
             _, changes = self._asked.pop(token)
-            if token > 0:
-                late = Unknown("no answer in time") if changes else StreamError(ErrorCode.TIMEOUT, "no answer in time")
-                self.owner.answered(token, late)
-        if self._out.link is not None and now_ns - self._heard_ns >= GONE_NS:
+            late = Unknown("no answer in time") if changes else StreamError(ErrorCode.TIMEOUT, "no answer in time")
+            self.owner.answered(token, late)
+        if self._out.link is not None and now_ns - self._heard_ns >= frames.GONE_NS:
             self._break("the sequencer does not answer")
-        elif self.ready and not self._pinged and now_ns - self._heard_ns >= QUIET_NS:
+        elif self.ready and not self._pinged and now_ns - self._heard_ns >= frames.QUIET_NS:
             self._pinged = True
             self._out.send(frames.encode(frames.Ping(now_ns)))
 
@@ -148,8 +142,7 @@ class RemoteStreams:
         elif isinstance(frame, frames.Reply):
             if isinstance(frame.answer, StreamError):
                 self._watched.discard(frame.token)
-            if self._asked.pop(frame.token, None) is not None and frame.token > 0:
-                self.owner.answered(frame.token, frame.answer)
+            self._answered(frame.token, frame.answer)
         elif isinstance(frame, frames.Advanced):
             if frame.token in self._watched:
                 self.owner.advanced(frame.token)
@@ -163,10 +156,14 @@ class RemoteStreams:
         elif isinstance(frame, frames.Refusal):
             self._why = frame.reason
         elif isinstance(frame, frames.CallAnswer):
-            if self._asked.pop(frame.token, None) is not None and frame.token > 0:
-                self.owner.answered(frame.token, frame)
+            self._answered(frame.token, frame)
         elif not isinstance(frame, frames.Pong):
             self.owner.said(frame)
+
+    def _answered(self, token: int, answer: object) -> None:
+        """To who asked, if it still waits."""
+        if self._asked.pop(token, None) is not None:
+            self.owner.answered(token, answer)
 
     def _meet(self, frame: Any) -> None:
         if isinstance(frame, frames.Refusal):
@@ -198,21 +195,16 @@ class RemoteStreams:
             encoded = frames.encode(frame)
             if len(encoded) <= FRAME_BYTES_MAX:
                 waits = type(frame) is frames.Call  # what an executor parked comes when it comes
-                self._asked[frame.token] = (NEVER_NS if waits else self.now_ns + REQUEST_NS, changes)
+                if token:
+                    self._asked[token] = (NEVER_NS if waits else self.now_ns + REQUEST_NS, changes)
                 self._out.send(encoded)
                 return
             refused = StreamError(ErrorCode.TOO_LARGE, f"frame of {len(encoded)} bytes, limit {FRAME_BYTES_MAX}")
         if token:
             self.owner.answered(token, refused)
 
-    def _token(self, token: int) -> int:
-        if token:
-            return token
-        self._unanswered -= 1
-        return self._unanswered
-
     def open(self, stream: StreamId, key: StreamKey, config: StreamConfig, token: int) -> None:
-        self.ask(token, frames.Open(self._token(token), stream, key, config), True)
+        self.ask(token, frames.Open(token, stream, key, config), True)
 
     def append(
         self,
@@ -224,36 +216,30 @@ class RemoteStreams:
         session: int = 0,
     ) -> None:
         """As ``Port.append``; what is given is copied. ``session``: whose it is, for who does not want its own back."""
-        at = self._token(token)
         if isinstance(batch, Group):
-            self.ask(token, frames.AppendGroup(at, self.epoch, stream, ack, when, batch, session), True)
+            self.ask(token, frames.AppendGroup(token, self.epoch, stream, ack, when, batch, session), True)
         else:
-            self.ask(token, frames.AppendBatch(at, self.epoch, stream, ack, batch, session), True)  # type: ignore[arg-type]
+            self.ask(token, frames.AppendBatch(token, self.epoch, stream, ack, batch, session), True)  # type: ignore[arg-type]
 
     def commit(
         self, appends: Sequence[tuple[StreamId, Group, Conditions | None]], ack: Ack, token: int, session: int = 0
     ) -> None:
-        self.ask(token, frames.CommitGroups(self._token(token), self.epoch, ack, tuple(appends), session), True)
+        self.ask(token, frames.CommitGroups(token, self.epoch, ack, tuple(appends), session), True)
 
     def publish(
         self, account: Account, group: Group, ack: Ack, token: int, when: Conditions | None, session: int, queues: bool
     ) -> None:
-        """As ``Port.publish``: the sequencer finds out where the address leads. Token 0: it says nothing."""
-        frame = frames.Publish(token, self.epoch, account, ack, when, group, session, queues)
-        if token:
-            self.ask(token, frame, True)
-        else:
-            self.say(frame)
+        """As ``Port.publish``: the sequencer finds out where the address leads."""
+        self.ask(token, frames.Publish(token, self.epoch, account, ack, when, group, session, queues), True)
 
     def call(self, executor: str, request: bytes, token: int, session: int) -> None:
         """Ask an executor; answered with CallAnswer."""
-        self.ask(token, frames.Call(self._token(token), session, executor, request), True)
+        self.ask(token, frames.Call(token, session, executor, request), True)
 
     def say(self, frame: Any) -> None:
-        """What is not answered; lost where there is no link, or too much is on its way."""
-        encoded = frames.encode(frame)
-        if self.ready and len(encoded) <= FRAME_BYTES_MAX and not (self._out.full and type(frame) is frames.Publish):
-            self._out.send(encoded)
+        """What is no request; nothing where there is no link."""
+        if self.ready:
+            self._out.send(frames.encode(frame))
 
     def read(
         self, stream: StreamId, start: Position, bytes_max: int, level: Level, token: int, filter: Pattern | None = None
@@ -281,13 +267,13 @@ class RemoteStreams:
             self._out.send(frames.encode(frames.Unwatch(token)))
 
     def trim(self, stream: StreamId, before: Position, token: int) -> None:
-        self.ask(token, frames.Trim(self._token(token), self.epoch, stream, before), True)
+        self.ask(token, frames.Trim(token, self.epoch, stream, before), True)
 
     def remove(self, stream: StreamId, ranges: Sequence[tuple[int, int]], token: int) -> None:
-        self.ask(token, frames.Remove(self._token(token), self.epoch, stream, tuple(ranges)), True)
+        self.ask(token, frames.Remove(token, self.epoch, stream, tuple(ranges)), True)
 
     def delete(self, stream: StreamId, token: int) -> None:
-        self.ask(token, frames.Delete(self._token(token), self.epoch, stream), True)
+        self.ask(token, frames.Delete(token, self.epoch, stream), True)
 
     def cancel(self, token: int) -> None:
         """Its answer is dropped when it comes."""

@@ -1,6 +1,7 @@
 """The frames of the substrate's protocol: this table is the protocol, its codec, and ``docs/substrate-protocol.md``.
 
-A frame is one byte, its kind, and its fields (``substrate.remote.codec``). A request carries a token, answered once.
+A frame is one byte, its kind, and its fields (``substrate.remote.codec``). A request carries a token and is answered once;
+with token 0 it is not answered.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hmac
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from substrate.address import RESP
 from substrate.api import (
     Account,
     Ack,
@@ -21,6 +23,7 @@ from substrate.api import (
     Found,
     Group,
     Level,
+    Pattern,
     Position,
     Record,
     Rejected,
@@ -33,10 +36,13 @@ from substrate.api import (
     Topic,
     Unknown,
 )
-from substrate.interest import Tokens
+from substrate.interest import Glob, Tokens
 from substrate.remote.codec import Codec, FrameError, Reader, _record, codec, fields_of
 
 VERSION = 1
+QUIET_NS = 1_000_000_000
+GONE_NS = 5_000_000_000
+"""A side that says nothing: asked after the first, given up after the second."""
 NONCE_BYTES = 32
 PROOF_BYTES = 32
 Answered = (
@@ -335,6 +341,21 @@ class Interested:
     tokens: Tokens | None
     glob: bytes
     group: bytes | None
+
+    @classmethod
+    def of(cls, number: int, account: Account, protocol: str, pattern: Pattern, group: bytes | None) -> Interested:
+        """
+        Raises:
+            TypeError: a pattern of another kind.
+        """
+        if isinstance(pattern, Tokens):
+            return cls(number, account, protocol, pattern, b"", group)
+        if isinstance(pattern, Glob):
+            return cls(number, account, protocol, None, pattern.pattern, group)
+        raise TypeError(f"{pattern!r} cannot travel")
+
+    def pattern(self) -> Pattern:
+        return self.tokens if self.tokens is not None else Glob(self.glob, RESP.text)
 
 
 @dataclass(slots=True)

@@ -11,9 +11,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from substrate.api import Ack, Appended, Commit, ErrorCode, Rejected, Shard, StreamError, StreamId
+from substrate.api import Commit, ErrorCode, Shard, StreamError, StreamId
 from substrate.engine import EngineError
-from substrate.layer import StreamLayer
+from substrate.layer import StreamLayer, acked
 from substrate.layer import Watch as LayerWatch
 from substrate.remote import frames
 from substrate.remote.codec import FrameError
@@ -21,9 +21,6 @@ from substrate.remote.outlet import Outlet
 from transports.api import Link
 
 HELLO_NS = 5_000_000_000
-QUIET_NS = 1_000_000_000
-GONE_NS = 5_000_000_000
-"""As ``substrate.remote.client`` has them."""
 READ_BYTES_MAX = 8 * 1024 * 1024
 WATCHES_MAX = 100_000
 
@@ -73,9 +70,9 @@ class StreamServer:
             if not guest.known:
                 if quiet_ns > HELLO_NS:
                     guest.refuse("no hello in time")
-            elif quiet_ns >= GONE_NS:
+            elif quiet_ns >= frames.GONE_NS:
                 guest.refuse("the gateway does not answer")
-            elif quiet_ns >= QUIET_NS:
+            elif quiet_ns >= frames.QUIET_NS:
                 guest.say(frames.Ping(0))
 
 
@@ -153,8 +150,8 @@ class Guest:
         act = self.ACTS.get(type(frame))
         if act is None:
             raise FrameError(f"a gateway does not send {type(frame).__name__}")
-        answer = act(self, frame)
-        if answer is not NOTHING:
+        answer = self._fenced(frame) or act(self, frame)
+        if answer is not NOTHING and frame.token:
             self.say(frames.Reply(frame.token, answer))  # type: ignore[arg-type]
 
     def _hello(self, frame: Any) -> None:
@@ -180,9 +177,11 @@ class Guest:
     def welcomed(self) -> None:
         """It has shown the key."""
 
-    def fenced(self, epoch: int) -> StreamError | None:
+    def _fenced(self, frame: Any) -> StreamError | None:
+        """Whatever names an epoch names the one there is."""
         now = self.server.layer.epoch
-        return None if epoch == now else StreamError(ErrorCode.FENCED, f"epoch {epoch}, it is {now}")
+        known = getattr(frame, "epoch", now)
+        return None if known == now else StreamError(ErrorCode.FENCED, f"epoch {known}, it is {now}")
 
     def _open(self, frame: frames.Open) -> object:
         layer = self.server.layer
@@ -200,25 +199,16 @@ class Guest:
 
     def _append_group(self, frame: frames.AppendGroup) -> object:
         layer = self.server.layer
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         layer.relieve(frame.group.value_bytes)
         return acked(layer.append_group(frame.stream, frame.group, frame.when), frame.ack)
 
     def _append_batch(self, frame: frames.AppendBatch) -> object:
         layer = self.server.layer
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         layer.relieve(len(frame.batch))
         return acked(layer.append_batch(frame.stream, frame.batch), frame.ack)
 
     def _commit(self, frame: frames.CommitGroups) -> object:
         layer = self.server.layer
-        fenced = self.fenced(frame.epoch)
-        if fenced is not None:
-            return fenced
         layer.relieve(sum(group.value_bytes for _, group, _ in frame.appends))
         for stream, group, when in frame.appends:
             refused = layer.refuse(stream, group)
@@ -257,14 +247,11 @@ class Guest:
             watch.close()
         return NOTHING
 
-    def _owns(self, frame: Any) -> StreamError | None:
-        fenced = self.fenced(frame.epoch)
-        if fenced is None and frame.stream not in self.server.layer.streams:
-            return StreamError(ErrorCode.NO_STREAM)
-        return fenced
+    def _missing(self, stream: StreamId) -> StreamError | None:
+        return None if stream in self.server.layer.streams else StreamError(ErrorCode.NO_STREAM)
 
     def _trim(self, frame: frames.Trim) -> object:
-        refused = self._owns(frame)
+        refused = self._missing(frame.stream)
         if refused is not None:
             return refused
         layer = self.server.layer
@@ -276,10 +263,10 @@ class Guest:
             return StreamError(error.code, error.detail)
 
     def _remove(self, frame: frames.Remove) -> object:
-        return self._owns(frame) or int(self.server.layer.remove(frame.stream, frame.ranges))
+        return self._missing(frame.stream) or int(self.server.layer.remove(frame.stream, frame.ranges))
 
     def _delete(self, frame: frames.Delete) -> object:
-        refused = self._owns(frame)
+        refused = self._missing(frame.stream)
         if refused is None:
             self.server.layer.delete(frame.stream)
         return refused
@@ -326,10 +313,3 @@ class Watcher:
 
     def advanced(self, stream: StreamId) -> None:
         self._guest.say(frames.Advanced(self._token))
-
-
-def acked(answer: Appended | Rejected | StreamError, ack: Ack) -> Appended | Rejected | StreamError:
-    """An ORDERED ack waits for nothing."""
-    if ack <= Ack.ORDERED and isinstance(answer, Appended):
-        answer.commit = Commit(0)
-    return answer

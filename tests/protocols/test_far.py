@@ -23,8 +23,8 @@ from substrate.group import Group
 from substrate.interest import Glob, Tokens
 from substrate.memory import MemoryEngine
 from substrate.remote.codec import FrameError
+from substrate.remote.frames import GONE_NS
 from substrate.remote.objects import Objects
-from substrate.remote.server import GONE_NS
 from thalweg.travellers import objects
 
 TRAVELLING = objects()
