@@ -36,15 +36,10 @@ class Asker:
         Raises:
             OSError: nobody is there, or who is there refuses.
         """
-        from thalweg.roles import RoleError, transport_of
+        from thalweg.roles import link_to
 
-        linked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._far.begin(time.time_ns())
-        self._far.on_ready = lambda: None if linked.done() else linked.set_result(None)
-        self._far.on_refused = lambda why: None if linked.done() else linked.set_exception(RoleError(why))
-        self._link = await transport_of(self._address, self._config).connect(self._address, self._far.streams)
-        async with asyncio.timeout(ANSWER_S):
-            await linked
+        self._link = await link_to(self._far, self._address, self._config)
 
     async def ask(self, executor: str, request: object) -> Any:
         """The executor's answer.

@@ -22,7 +22,7 @@ from substrate.jetstream import Cluster, JetStreamEngine
 from substrate.jetstream.lease import Holder, Keeper
 from substrate.memory import FIRST_SHARD
 from thalweg.gateway import CannotStart, Gateway
-from thalweg.roles import GatewayRole, SequencerRole
+from thalweg.roles import GatewayRole, SequencerRole, fleet_identity
 
 if TYPE_CHECKING:
     from thalweg.config import Config
@@ -68,7 +68,7 @@ def make_engine(config: Config, loop: asyncio.AbstractEventLoop) -> JetStreamEng
     return JetStreamEngine(Cluster.parse(config.engine), config.data, LoopHost(loop))
 
 
-class _Bound:
+class _Bound(Gateway):
     """Listeners take the ports that the member had in its former role."""
 
     bound: dict[str, tuple[str, int]]
@@ -77,15 +77,15 @@ class _Bound:
         known = self.bound.get(one.name)
         return one if known is None else dataclasses.replace(one, port=known[1])
 
+    async def _listen(self, loop: asyncio.AbstractEventLoop, one: Listening) -> None:
+        await super()._listen(loop, self.place(one))
+
 
 class MemberSequencer(_Bound, SequencerRole):
     def __init__(self, config: Config, listen: str, key: bytes, bound: dict[str, tuple[str, int]]) -> None:
         super().__init__(config, listen, key)
         self.bound = bound
         self._fleet_key = key
-
-    async def _listen(self, loop: asyncio.AbstractEventLoop, one: Listening) -> None:
-        await super()._listen(loop, self.place(one))
 
     def _identity(self) -> bytes:
         return fleet_identity(self._fleet_key)
@@ -102,16 +102,6 @@ class MemberGateway(_Bound, GatewayRole):
     def __init__(self, config: Config, substrate: str, key: bytes, bound: dict[str, tuple[str, int]]) -> None:
         super().__init__(config, substrate, key)
         self.bound = bound
-
-    async def _listen(self, loop: asyncio.AbstractEventLoop, one: Listening) -> None:
-        await super()._listen(loop, self.place(one))
-
-
-def fleet_identity(key: bytes) -> bytes:
-    """The same in every member: see ``GatewayRole``."""
-    import hashlib
-
-    return hashlib.sha256(b"identity\0" + key).digest()[:16]
 
 
 class Member(Gateway):

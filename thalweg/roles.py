@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import pathlib
 import ssl
@@ -90,6 +91,26 @@ def tls_contexts(config: Config) -> tuple[ssl.SSLContext | None, ssl.SSLContext]
         return server, ssl.create_default_context(cafile=config.tls.client_ca or None)
     except (TlsError, OSError) as error:
         raise RoleError(str(error)) from error
+
+
+def fleet_identity(key: bytes) -> bytes:
+    """What tells a fleet's data from any other's (``Gateway._identity``): the same in every process of it."""
+    return hashlib.sha256(b"identity\0" + key).digest()[:16]
+
+
+async def link_to(far: FarSequencer, address: str, config: Config) -> Link:
+    """Return when the sequencer there has welcomed us.
+
+    Raises:
+        OSError: nobody is there, who is there refuses, or does not answer within LINK_S.
+    """
+    linked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    far.on_ready = lambda: None if linked.done() else linked.set_result(None)
+    far.on_refused = lambda why: None if linked.done() else linked.set_exception(RoleError(why))
+    link = await transport_of(address, config).connect(address, far.streams)
+    async with asyncio.timeout(LINK_S):
+        await linked
+    return link
 
 
 class SequencerDriver(Driver):
@@ -197,10 +218,7 @@ class GatewayRole(Gateway):
         return cast(Engine, None)
 
     def _identity(self) -> bytes:
-        """The same in every gateway of a fleet."""
-        import hashlib
-
-        return hashlib.sha256(b"identity\0" + self._key).digest()[:16]
+        return fleet_identity(self._key)
 
     def _make_driver(
         self,
@@ -237,13 +255,7 @@ class GatewayRole(Gateway):
         driver.enter()
         driver.sequencer = cast(Any, far)
         far.begin(time.time_ns())
-        linked = asyncio.get_running_loop().create_future()
-        far.on_ready = lambda: None if linked.done() else linked.set_result(None)
-        far.on_refused = lambda why: None if linked.done() else linked.set_exception(RoleError(why))
-        transport = transport_of(self._substrate, self.config)
-        self._link = await transport.connect(self._substrate, far.streams)
-        async with asyncio.timeout(LINK_S):
-            await linked
+        self._link = await link_to(far, self._substrate, self.config)
 
     def _lost(self, reason: str) -> None:
         if not self._stopping and (self._task is None or self._task.done()):
